@@ -1,0 +1,89 @@
+"""The configured study, checked before anything runs, and what the rules ask of it."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+ROOT = Path(workflow.basedir).resolve()
+sys.path.insert(0, str(ROOT / "src"))
+
+from compression_order import orderings, study
+from compression_order import sources as source_files
+from compression_order.errors import HarnessError
+
+try:
+    STUDY = study.build(config, " + ".join(map(str, workflow.configfiles)), ROOT)
+except HarnessError as fault:
+    sys.exit(f"error: {fault}")
+
+
+wildcard_constraints:
+    study=re.escape(STUDY.name),
+    seed="|".join(map(str, STUDY.seeds)),
+    pipeline=r"[^/]+",
+
+
+# one JSON of each for every checkpoint
+SCORES = ("perplexity", "fidelity", "lm_eval", "size")
+# the environment: another library version may give other numbers
+LOCK = "envs/core.lock"
+BASE = f"results/{STUDY.name}/seed{STUDY.seeds[0]}/checkpoints/base"
+
+
+def sources(script, *modules):
+    """The source files that a script runs, as literal inputs."""
+    return list(source_files.closure(str(ROOT), script, *modules))
+
+
+def stage_script(wildcards):
+    """The script of the kind of a pipeline's last stage."""
+    return f"src/{STUDY.stages[orderings.last(wildcards.pipeline)].kind}.py"
+
+
+def stage_sources(wildcards):
+    """A stage's sources, its method's module among them."""
+    return sources(stage_script(wildcards), STUDY.module(orderings.last(wildcards.pipeline)))
+
+
+def teacher_input(wildcards):
+    """The teacher's outputs, where the last stage is a distillation."""
+    token = orderings.last(wildcards.pipeline)
+    if token not in STUDY.of_kind("distill"):
+        return {}
+    return {"teacher": teacher_path(wildcards.study, token)}
+
+
+def teacher_path(study_name, token):
+    """Where the teacher's outputs for one token lie."""
+    return f"results/{study_name}/teacher/{token}.safetensors"
+
+
+def parent_folder(wildcards):
+    """The folder of a pipeline's parent."""
+    folder = f"results/{STUDY.name}/seed{wildcards.seed}/checkpoints"
+    return f"{folder}/{orderings.parent(wildcards.pipeline)}"
+
+
+def parent_manifest(wildcards):
+    """The parent's manifest: small, compared by its bytes."""
+    return f"{parent_folder(wildcards)}/checkpoint.json"
+
+
+def parent_weights(wildcards):
+    """The parent's weights: the manifest tells whether they changed."""
+    return ancient(f"{parent_folder(wildcards)}/model.safetensors")
+
+
+def stage_flags(wildcards):
+    """Everything that decides a stage's result, in one list."""
+    token = orderings.last(wildcards.pipeline)
+    teacher = [f"--teacher={path}" for path in teacher_input(wildcards).values()]
+    return sorted([*STUDY.flags(token), *teacher])
+
+
+def every(pattern):
+    """A path of every checkpoint and seed: `every("evaluations/{pipeline}/size.json")`."""
+    rows = [p for p in STUDY.plan.rows if p not in STUDY.plan.refused]
+    path = f"results/{STUDY.name}/seed{{seed}}/{pattern}"
+    return expand(path, seed=STUDY.seeds, pipeline=rows)

@@ -1,0 +1,66 @@
+"""Evaluations: every checkpoint, on the same samples."""
+
+
+rule reference:
+    """The base's outputs on the fidelity text."""
+    input:
+        manifest=f"{BASE}/checkpoint.json",
+        model=ancient(f"{BASE}/model.safetensors"),
+        text=STUDY.chat,
+        splits="results/{study}/splits.json",
+        sources=sources("src/reference.py"),
+        lock=LOCK,
+    output:
+        "results/{study}/teacher/reference.safetensors",
+    resources:
+        mem_mb=3000,
+    log:
+        "logs/{study}/reference.log",
+    shell:
+        r"""
+        python src/reference.py \
+            --model {BASE} \
+            --text {input.text:q} \
+            --splits {input.splits:q} \
+            --threads {threads} \
+            --costs results/{wildcards.study}/costs/reference \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule measure:
+    """Perplexity, fidelity, question sets and size of one checkpoint."""
+    input:
+        manifest="results/{study}/seed{seed}/checkpoints/{pipeline}/checkpoint.json",
+        model=ancient("results/{study}/seed{seed}/checkpoints/{pipeline}/model.safetensors"),
+        reference="results/{study}/teacher/reference.safetensors",
+        text=STUDY.chat,
+        splits="results/{study}/splits.json",
+        read=STUDY.measured_files(),
+        sources=sources("src/measure.py"),
+        lock=LOCK,
+    output:
+        perplexity="results/{study}/seed{seed}/evaluations/{pipeline}/perplexity.json",
+        fidelity="results/{study}/seed{seed}/evaluations/{pipeline}/fidelity.json",
+        lm_eval="results/{study}/seed{seed}/evaluations/{pipeline}/lm_eval.json",
+        size="results/{study}/seed{seed}/evaluations/{pipeline}/size.json",
+    params:
+        flags=STUDY.measure_flags(),
+    resources:
+        mem_mb=4000,
+    log:
+        "logs/{study}/seed{seed}/{pipeline}.measure.log",
+    shell:
+        r"""
+        python src/measure.py \
+            --checkpoint results/{wildcards.study}/seed{wildcards.seed}/checkpoints/{wildcards.pipeline:q} \
+            --documents {input.text:q} \
+            --splits {input.splits:q} \
+            --reference {input.reference:q} \
+            --threads {threads} \
+            {params.flags:q} \
+            --costs results/{wildcards.study}/seed{wildcards.seed}/costs/{wildcards.pipeline:q} \
+            --out results/{wildcards.study}/seed{wildcards.seed}/evaluations/{wildcards.pipeline:q} \
+            2>&1 | tee {log:q}
+        """

@@ -1,0 +1,47 @@
+"""The comparison table, and what the terminal shows at the end."""
+
+
+rule table:
+    """One row a pipeline: sizes, scores with their uncertainty, and the published figures."""
+    input:
+        manifests=every("checkpoints/{pipeline}/checkpoint.json"),
+        evaluations=[every(f"evaluations/{{pipeline}}/{score}.json") for score in SCORES],
+        published="published/published.csv",
+        sources=sources("src/make_table.py"),
+    output:
+        csv="results/{study}/table.csv",
+        markdown="results/{study}/table.md",
+    params:
+        flags=[*STUDY.table_flags(), *STUDY.row_flags()],
+    log:
+        "logs/{study}/table.log",
+    shell:
+        r"""
+        python src/make_table.py \
+            {params.flags:q} \
+            --csv {output.csv:q} \
+            --markdown {output.markdown:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule main_table:
+    """The configured study's table, where every study's is found."""
+    input:
+        csv=f"results/{STUDY.name}/table.csv",
+        markdown=f"results/{STUDY.name}/table.md",
+    output:
+        csv="results/table.csv",
+        markdown="results/table.md",
+    shell:
+        r"""
+        cp {input.csv:q} {output.csv:q}
+        cp {input.markdown:q} {output.markdown:q}
+        """
+
+
+onsuccess:
+    made = f"results/{STUDY.name}/table.csv"
+    if Path(made).exists():
+        told = " ".join(map(shlex.quote, [*STUDY.table_flags(), f"--table={made}"]))
+        shell("python src/summary.py {told}")

@@ -1,0 +1,90 @@
+"""Make the base checkpoint: the uncompressed model, with a manifest like every other.
+
+    python src/base.py --model assets/models/smollm2-135m-instruct \\
+        --out results/smollm2-135m/seed0/checkpoints/base
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+
+from compression_order import claims, errors, files, parents, runtime, settings
+
+ASSET = "asset.json"
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = settings.Parser(description=__doc__, formatter_class=formatter)
+    parser.add_argument("--model", type=Path, required=True, help="folder of the prepared model")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the base checkpoint")
+    parser.add_argument("--seed", type=int, default=0, help="replicate (default: 0)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    parser.add_argument("--costs", type=Path, default=Path("work/costs"), help="folder for times")
+    return parser.parse_args(sys.argv[1:])
+
+
+def link(source: Path, target: Path) -> None:
+    """A hard link, or a copy where the file system has none: weights are never changed."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def verified(folder: Path) -> dict[str, str]:
+    """File name -> SHA-256 of a prepared model whose files are as prepared.
+
+    Raises:
+        HarnessError: a file is missing or has changed.
+    """
+    recorded: dict[str, str] = files.read_json(folder / ASSET)["files"]
+    for name, expected in recorded.items():
+        path = folder / name
+        if not path.exists() or files.sha256(path) != expected:
+            raise errors.HarnessError(
+                f"{path} is not the file that was prepared (missing, truncated or changed); "
+                f"delete the folder {folder} and run again"
+            )
+    return recorded
+
+
+def main() -> None:
+    """Verify the prepared model, link it, describe it."""
+    args = parse_args()
+    runtime.offline()
+    runtime.start(args.threads)
+    costs = runtime.Costs("base", args.threads)
+    recorded = verified(args.model)
+    model = parents.dense(args.model, torch.bfloat16, quantized=False)
+    costs.loaded()
+    with files.replacing(args.out) as aside:
+        aside.mkdir()
+        for name in recorded:
+            link(args.model / name, aside / name)
+        manifest = {
+            "pipeline": "base",
+            "stage": "base",
+            "method": "base",
+            "settings": {},
+            "quantization": None,
+            "seed": args.seed,
+            "parent": files.sha256(args.model / ASSET),
+            "format": "dense",
+            "parameters": {**claims.count(model), "trainable": 0},
+            "bytes": claims.prove_size(aside, "dense"),
+            "architecture": claims.describe(model),
+            "claims": {},
+            "files": recorded,
+        }
+        files.write_json(aside / parents.MANIFEST, manifest)
+    costs.write(args.costs)
+
+
+if __name__ == "__main__":
+    errors.run(main)

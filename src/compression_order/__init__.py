@@ -1,0 +1,1 @@
+"""Shared code of the compression-order harness: what more than one stage script needs."""

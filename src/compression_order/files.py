@@ -1,0 +1,79 @@
+"""Files that appear whole or not at all, and their digests."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from compression_order.errors import HarnessError
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """Hexadecimal SHA-256 of a JSON value: equal values give equal digests."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        HarnessError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise HarnessError(f"{path} does not exist; run the step that writes it first") from None
+    except json.JSONDecodeError as fault:
+        raise HarnessError(f"{path} is not JSON ({fault}); delete it and run again") from None
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a JSON-lines file, in order.
+
+    Raises:
+        HarnessError: the file is missing or one line is not JSON.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        raise HarnessError(f"{path} does not exist; run the step that writes it first") from None
+    try:
+        return [json.loads(line) for line in lines]
+    except json.JSONDecodeError as fault:
+        raise HarnessError(f"{path} has a line that is not JSON ({fault}); delete it") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write sorted, indented JSON: equal values give equal bytes."""
+    with replacing(path) as aside:
+        aside.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path aside that takes the place of `path` when the block ends without an error.
+
+    The block makes a file or a folder there. What stood at `path` is replaced; after an
+    error nothing is left aside and `path` is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield aside
+        if path.is_dir():
+            shutil.rmtree(path)
+        aside.rename(path)
+    finally:
+        if aside.is_dir():
+            shutil.rmtree(aside)
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,59 @@
+"""NF4 quantization with bitsandbytes: 4-bit NormalFloat weights, no calibration data.
+
+Dettmers et al. 2023, QLoRA, section 3 (arXiv 2305.14314). Every linear of the decoder layers
+is quantized; embeddings, norms and the output head stay in bf16.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bitsandbytes.functional as bnb
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+
+FORMAT = "bnb-nf4"
+_MARK = ".quant_state.bitsandbytes__nf4"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """NF4's only choice: whether the scales of the blocks are quantized too."""
+
+    double_quant: bool = True
+
+
+def quantize(dense: Path, settings: Settings) -> PreTrainedModel:
+    """The model of a dense checkpoint folder with its decoder linears in NF4."""
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=settings.double_quant,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        dense, quantization_config=config, dtype=torch.bfloat16
+    )
+    return model
+
+
+def dequantized(stored: Path) -> dict[str, Tensor]:
+    """The state of a stored NF4 model with every 4-bit weight as the bf16 that its kernels use."""
+    tensors = load_file(stored)
+    linears = [name.removesuffix(_MARK) for name in tensors if name.endswith(_MARK)]
+    for name in linears:
+        parts = {n: tensors.pop(n) for n in list(tensors) if n.startswith(f"{name}.")}
+        state = bnb.QuantState.from_dict(
+            {n.removeprefix(f"{name}."): t for n, t in parts.items()}, device=torch.device("cpu")
+        )
+        tensors[name] = bnb.dequantize_4bit(tensors[name], state)
+    return tensors
+
+
+def apply(model: PreTrainedModel, settings: Settings) -> dict[str, Any]:
+    """What the checkpoint must show: the number of 4-bit linears. Storing does the work."""
+    layers = model.base_model.layers
+    count = sum(isinstance(m, torch.nn.Linear) for layer in layers for m in layer.modules())
+    return {"quantized_linears": count}

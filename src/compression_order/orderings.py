@@ -1,0 +1,150 @@
+"""The brain of the DAG: pipelines, their prefixes, and which of them can exist.
+
+Pure Python: the Snakefile imports it on login nodes that have no torch.
+
+A pipeline is a sequence of stage tokens joined with `-`, such as `P-KD-Q`; `base` is the
+pipeline with no stage. Every prefix of a pipeline is a node of the DAG, so `P-KD-Q` and
+`P-Q-KD` share the node `P`: the 16 ordered subsets of three stages are 15 stage jobs.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import permutations
+from typing import Any
+
+from compression_order.errors import HarnessError
+
+BASE = "base"
+ALL_SUBSETS = "all-subsets"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a token means in one study: a kind of stage, its method and its settings."""
+
+    token: str
+    kind: str
+    method: str
+    on_quantized: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The nodes of a study.
+
+    Attributes:
+        rows: the pipelines of the table, in the study's order, `base` first.
+        nodes: every pipeline that needs a checkpoint, parents before children, without `base`.
+        refused: pipeline -> why it cannot exist; such a pipeline is a row but not a node.
+    """
+
+    rows: tuple[str, ...]
+    nodes: tuple[str, ...]
+    refused: Mapping[str, str]
+
+
+def split(pipeline: str) -> tuple[str, ...]:
+    """The stage tokens of a pipeline: `P-KD-Q` gives ("P", "KD", "Q"), `base` gives ()."""
+    return () if pipeline == BASE else tuple(pipeline.split("-"))
+
+
+def join(tokens: Sequence[str]) -> str:
+    """The pipeline of a token sequence; the inverse of `split`."""
+    return "-".join(tokens) or BASE
+
+
+def parent(pipeline: str) -> str:
+    """The pipeline without its last stage."""
+    return join(split(pipeline)[:-1])
+
+
+def last(pipeline: str) -> str:
+    """The token of the last stage."""
+    return split(pipeline)[-1]
+
+
+def prefixes(pipeline: str) -> list[str]:
+    """Every non-empty prefix, shortest first, the pipeline itself included."""
+    tokens = split(pipeline)
+    return [join(tokens[:n]) for n in range(1, len(tokens) + 1)]
+
+
+def all_subsets(tokens: Sequence[str]) -> list[str]:
+    """Every ordered subset without repeats: singles, then pairs, and so on; `base` left out."""
+    return [join(p) for n in range(1, len(tokens) + 1) for p in permutations(tokens, n)]
+
+
+def before(pipeline: str, first: str, second: str) -> bool | None:
+    """Whether the first `first` comes before the first `second`; None unless both occur."""
+    tokens = split(pipeline)
+    if first not in tokens or second not in tokens:
+        return None
+    return tokens.index(first) < tokens.index(second)
+
+
+def plan(orderings: str | Sequence[str], stages: Mapping[str, Stage]) -> Plan:
+    """The nodes and rows that a study's `orderings` ask for.
+
+    Args:
+        orderings: `all-subsets`, or pipelines by name; `base` is always the first row.
+        stages: what each token means.
+
+    Raises:
+        HarnessError: an ordering names a token that `stages` does not have.
+    """
+    if isinstance(orderings, str):
+        wanted = all_subsets(list(stages))
+    else:
+        wanted = [p for p in dict.fromkeys(orderings) if p != BASE]
+    for pipeline in wanted:
+        _require_known(pipeline, stages)
+    refused = {p: why for p in wanted if (why := refusal(p, stages))}
+    rows = (BASE, *wanted)
+    nodes = dict.fromkeys(n for p in wanted if p not in refused for n in prefixes(p))
+    return Plan(rows, tuple(sorted(nodes, key=lambda p: len(split(p)))), refused)
+
+
+def _require_known(pipeline: str, stages: Mapping[str, Stage]) -> None:
+    for token in split(pipeline):
+        if token not in stages:
+            raise HarnessError(
+                f"orderings: {pipeline!r} names the stage {token!r}, which `stages` does not "
+                f"define; define it there or use one of {', '.join(stages)}"
+            )
+
+
+def is_quantized(pipeline: str, stages: Mapping[str, Stage]) -> bool:
+    """Whether the checkpoint of a pipeline is stored quantized."""
+    quantized = False
+    for token in split(pipeline):
+        stage = stages[token]
+        if stage.kind == "quantize":
+            quantized = True
+        elif stage.on_quantized == "dequantize":
+            quantized = False
+    return quantized
+
+
+def refusal(pipeline: str, stages: Mapping[str, Stage]) -> str | None:
+    """Why a pipeline cannot exist, or None: a stage that refuses stands on a quantized parent."""
+    for prefix in prefixes(pipeline):
+        stage = stages[last(prefix)]
+        if stage.on_quantized == "refuse" and is_quantized(parent(prefix), stages):
+            return f"{stage.token} refuses the quantized parent {parent(prefix)}"
+    return None
+
+
+def descendants(pipeline: str, nodes: Iterable[str]) -> list[str]:
+    """The nodes that a pipeline is a proper prefix of."""
+    return [n for n in nodes if n.startswith(f"{pipeline}-")]
+
+
+def ending_in(tokens: Iterable[str]) -> str:
+    """A regular expression for the pipelines whose last stage is one of `tokens`.
+
+    No token gives an expression that matches nothing, so a rule without stages never applies.
+    """
+    alternatives = "|".join(re.escape(token) for token in tokens)
+    return rf"(?:[^/]+-)?(?:{alternatives})" if alternatives else r"(?!)"

@@ -1,0 +1,198 @@
+"""What was measured on one checkpoint, read from its JSON files and checked before use."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compression_order import files, orderings
+from compression_order.errors import HarnessError
+from compression_order.paired import Array
+
+PROTOCOLS = ("windows", "documents")
+AGREE = 1e-4  # relative: a stored score must be the mean of its own stored parts
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """Losses (mean nats per token) and weights of the units of one text."""
+
+    protocol: str
+    sample: str
+    losses: Array
+    weights: Array
+    value: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question set: what is right (0 or 1) and the index chosen, per question."""
+
+    sample: str
+    correct: Array
+    choice: Array
+    chance: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return float(np.mean(self.correct))
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Distance to base on one text: mean KL (nats per token) and share of equal top-1 tokens."""
+
+    sample: str
+    kl: float
+    top1: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """One pipeline at one seed; `checkpoint` is empty for base, which no stage wrote."""
+
+    pipeline: str
+    seed: int
+    bytes: int
+    parameters: int
+    perplexity: Mapping[str, Perplexity]
+    fidelity: Fidelity | None
+    tasks: Mapping[str, Task]
+    checkpoint: Mapping[str, Any]
+
+
+def folder(results: Path, record: Record) -> Path:
+    """Where the evaluations of a record lie."""
+    return results / f"seed{record.seed}" / "evaluations" / record.pipeline
+
+
+def read(seed_folder: Path, pipeline: str, seed: int) -> Record:
+    """One record; base may lack fidelity.json, since its distance to itself is known."""
+    evaluations = seed_folder / "evaluations" / pipeline
+    size_path = evaluations / "size.json"
+    size = files.read_json(size_path)
+    fidelity = evaluations / "fidelity.json"
+    without_fidelity = pipeline == orderings.BASE and not fidelity.exists()
+    record = Record(
+        pipeline=pipeline,
+        seed=seed,
+        bytes=int(_number(size_path, size, "bytes", finite=True)),
+        parameters=int(_number(size_path, size, "parameters", finite=True)),
+        perplexity=_each(evaluations / "perplexity.json", _perplexity),
+        fidelity=None if without_fidelity else _fidelity(fidelity, files.read_json(fidelity)),
+        tasks=_each(evaluations / "lm_eval.json", _task),
+        checkpoint={} if pipeline == orderings.BASE else _checkpoint(seed_folder, pipeline, seed),
+    )
+    _require_same_checkpoint(size_path, record)
+    return record
+
+
+def _each(path: Path, reader: Callable[[Path, Any, str], Any]) -> dict[str, Any]:
+    entries = files.read_json(path)
+    if not isinstance(entries, dict):
+        raise HarnessError(f"{path} is not an object; delete it and run again")
+    return {name: reader(path, entry, name) for name, entry in entries.items()}
+
+
+def _perplexity(path: Path, entry: Any, text: str) -> Perplexity:
+    protocol = _field(path, entry, "protocol", text)
+    if protocol not in PROTOCOLS:
+        raise HarnessError(
+            f"{path}: protocol of {text!r} is {protocol!r}; use one of {', '.join(PROTOCOLS)}"
+        )
+    losses, counts = _numbers(path, entry, "losses", text), _numbers(path, entry, "counts", text)
+    if len(losses) != len(counts) or not len(losses) or not np.all(counts > 0):
+        raise HarnessError(
+            f"{path}: {text!r} has {len(losses)} losses and {len(counts)} counts; there must be "
+            "as many, at least one, and no count of zero; delete the file and run again"
+        )
+    weights = counts if protocol == "windows" else np.ones_like(counts)
+    value = _number(path, entry, "perplexity", text)
+    with np.errstate(over="ignore"):
+        again = float(np.exp(np.sum(weights * losses) / np.sum(weights)))
+    _require_agreement(path, f"perplexity of {text!r}", value, again)
+    return Perplexity(protocol, _field(path, entry, "sample_sha256", text), losses, weights, value)
+
+
+def _task(path: Path, entry: Any, task: str) -> Task:
+    correct, choice = _numbers(path, entry, "correct", task), _numbers(path, entry, "choice", task)
+    samples = _number(path, entry, "samples", task, finite=True)
+    if not len(correct) or not len(correct) == len(choice) == samples:
+        raise HarnessError(
+            f"{path}: {task!r} has {samples:g} samples, {len(correct)} answers and {len(choice)} "
+            "choices; there must be as many, at least one; delete the file and run again"
+        )
+    value = _number(path, entry, "value", task)
+    _require_agreement(path, f"value of {task!r}", value, float(np.mean(correct)))
+    chance = _number(path, entry, "chance", task, finite=True)
+    return Task(_field(path, entry, "sample_sha256", task), correct, choice, chance)
+
+
+def _fidelity(path: Path, entry: Any) -> Fidelity:
+    sample = _field(path, entry, "sample_sha256")
+    return Fidelity(sample, _number(path, entry, "kl"), _number(path, entry, "top1_agreement"))
+
+
+def _checkpoint(seed_folder: Path, pipeline: str, seed: int) -> dict[str, Any]:
+    path = seed_folder / "checkpoints" / pipeline / "checkpoint.json"
+    manifest = files.read_json(path)
+    for key, expected in (("pipeline", pipeline), ("seed", seed)):
+        found = _field(path, manifest, key)
+        if found != expected:
+            raise HarnessError(
+                f"{path}: {key} is {found!r} but its place says {expected!r}; delete the "
+                "checkpoint and run again"
+            )
+    return dict(manifest)
+
+
+def _require_same_checkpoint(path: Path, record: Record) -> None:
+    stored = record.checkpoint.get("bytes", {}).get("model", record.bytes)
+    if stored != record.bytes:
+        raise HarnessError(
+            f"{path}: bytes is {record.bytes} but the checkpoint says {stored}; the evaluation "
+            "is of another checkpoint, so delete it and run again"
+        )
+
+
+def _require_agreement(path: Path, what: str, stored: float, again: float) -> None:
+    """A score that is not the mean of its own parts was not written by the harness."""
+    if math.isfinite(stored) and not math.isclose(stored, again, rel_tol=AGREE, abs_tol=AGREE):
+        raise HarnessError(
+            f"{path}: {what} is {stored} but its stored parts give {again:.6g}; "
+            "delete the file and run again"
+        )
+
+
+def _of(part: str) -> str:
+    return f" of {part!r}" if part else ""
+
+
+def _field(path: Path, entry: Any, key: str, part: str = "") -> Any:
+    if not isinstance(entry, dict) or key not in entry:
+        raise HarnessError(f"{path} has no {key!r}{_of(part)}; delete the file and run again")
+    return entry[key]
+
+
+def _number(path: Path, entry: Any, key: str, part: str = "", finite: bool = False) -> float:
+    value = _field(path, entry, key, part)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or (finite and not math.isfinite(value)):
+        raise HarnessError(
+            f"{path}: {key}{_of(part)} is {value!r}, not a number; delete the file and run again"
+        )
+    return float(value)
+
+
+def _numbers(path: Path, entry: Any, key: str, part: str) -> Array:
+    values = _field(path, entry, key, part)
+    try:
+        return np.asarray(values, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        raise HarnessError(
+            f"{path}: {key} of {part!r} is not a list of numbers; delete the file and run again"
+        ) from None

@@ -1,0 +1,225 @@
+"""Scores of a checkpoint on a text: perplexity under two protocols, and fidelity to the base.
+
+One forward pass a sequence serves every score. Sequences go through one at a time: a score
+then depends on its own tokens alone, never on the padding of a neighbour.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from compression_order import chat, files
+from compression_order.errors import HarnessError
+
+CHUNK = 128  # tokens whose logits are in memory at a time
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is scored.
+
+    Attributes:
+        protocol: `windows` or `documents`.
+        sequences: token ids; every token but the first of a sequence is predicted.
+        seq_len: length of a window in tokens; 0 for whole documents.
+    """
+
+    protocol: str
+    sequences: list[list[int]]
+    seq_len: int = 0
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the token ids: equal digests are equal samples."""
+        return files.digest([self.protocol, self.sequences])
+
+
+def windows(
+    tokenizer: PreTrainedTokenizerBase, text: Path, seq_len: int, max_tokens: int
+) -> Sample:
+    """Non-overlapping windows over the concatenated documents: the literature's protocol.
+
+    Documents are joined by a blank line, tokenized without special tokens, cut into windows of
+    `seq_len`; the first `max_tokens // seq_len` are scored (0: all), a remainder is dropped.
+
+    Raises:
+        HarnessError: the text is shorter than one window.
+    """
+    joined = "\n\n".join(record["text"] for record in files.read_lines(text))
+    # a text is longer than its tokens: do not tokenize a corpus for its first page
+    limit = max_tokens * 12 if max_tokens else None
+    ids = tokenizer(joined[:limit], add_special_tokens=False)["input_ids"]
+    ids = ids[:max_tokens] if max_tokens else ids
+    starts = range(0, len(ids) - seq_len + 1, seq_len)
+    if not starts:
+        raise HarnessError(
+            f"{text} has {len(ids)} tokens, fewer than one window of {seq_len}; lower seq_len or "
+            "use a longer text"
+        )
+    return Sample("windows", [ids[i : i + seq_len] for i in starts], seq_len)
+
+
+def documents(tokenizer: PreTrainedTokenizerBase, text: Path, splits: Path) -> Sample:
+    """The whole held-out conversations in the chat template, not cut: the paper's protocol."""
+    encoded = chat.encode(tokenizer, chat.records(text, splits, "held_out"))
+    return Sample("documents", [document.ids for document in encoded])
+
+
+def hidden(model: PreTrainedModel, ids: Sequence[int]) -> Tensor:
+    """[tokens - 1, width]: the last hidden states that predict the second to the last token."""
+    with torch.no_grad():
+        states: Tensor = model.base_model(torch.tensor([ids]), use_cache=False).last_hidden_state
+    return states[0, :-1]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The base model on a sample, kept as hidden states: 85 times less than its logits.
+
+    Attributes:
+        head: [vocabulary, width], the base's output embedding.
+        states: of each sequence, [tokens - 1, width].
+        digest: of the sample.
+    """
+
+    head: Tensor
+    states: tuple[Tensor, ...]
+    digest: str
+
+    def write(self, path: Path) -> None:
+        """Store as safetensors."""
+        counts = torch.tensor([len(s) for s in self.states])
+        tensors = {"head": self.head, "states": torch.cat(self.states), "counts": counts}
+        with files.replacing(path) as aside:
+            save_file(tensors, aside, {"sample_sha256": self.digest})
+
+    @classmethod
+    def read(cls, path: Path) -> "Reference":
+        """Read what `write` stored.
+
+        Raises:
+            HarnessError: there is no such file.
+        """
+        if not path.exists():
+            raise HarnessError(f"{path} does not exist; run src/reference.py first")
+        with safe_open(path, "pt") as stored:
+            digest = stored.metadata()["sample_sha256"]
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}
+        states = tensors["states"].split(tensors["counts"].tolist())
+        return cls(tensors["head"], states, digest)
+
+
+def reference(model: PreTrainedModel, sample: Sample) -> Reference:
+    """Run the base model over a sample."""
+    states = tuple(hidden(model, ids) for ids in sample.sequences)
+    head = model.get_output_embeddings().weight.detach()
+    return Reference(head, states, sample.digest)
+
+
+@dataclass
+class Scores:
+    """Per sequence of a sample.
+
+    Attributes:
+        losses: mean loss of the predicted tokens, nats.
+        counts: predicted tokens.
+        kl: mean KL(base || model), nats; empty without a reference.
+        agreement: share of tokens whose likeliest next token is the base's; likewise.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    kl: list[float] = field(default_factory=list)
+    agreement: list[float] = field(default_factory=list)
+
+
+def score(
+    model: PreTrainedModel, sample: Sample, against: Reference | None = None
+) -> Iterator[Scores]:
+    """Score a sample, sequence by sequence; yields the growing scores after each.
+
+    Raises:
+        HarnessError: the reference was made of another sample.
+    """
+    if against and against.digest != sample.digest:
+        raise HarnessError(
+            "the reference was made of another sample than the one to score (its hash differs); "
+            "delete the study's reference file and run again"
+        )
+    head = model.get_output_embeddings().weight
+    scores = Scores()
+    for i, ids in enumerate(sample.sequences):
+        states, targets = hidden(model, ids), torch.tensor(ids[1:])
+        base = against.states[i] if against else None
+        sums = torch.zeros(3, dtype=torch.float64)
+        for begin in range(0, len(states), CHUNK):
+            rows = slice(begin, begin + CHUNK)
+            logits = (states[rows] @ head.T).detach().float()
+            base_logits = (base[rows] @ against.head.T).float() if against else None
+            sums += _sums(logits, targets[rows], base_logits)
+        loss, kl, agreement = (sums / len(states)).tolist()
+        scores.losses.append(loss)
+        scores.counts.append(len(states))
+        if against:
+            scores.kl.append(kl)
+            scores.agreement.append(agreement)
+        yield scores
+
+
+def _sums(logits: Tensor, targets: Tensor, base: Tensor | None) -> Tensor:
+    log_probs = logits.log_softmax(-1)
+    loss = F.nll_loss(log_probs, targets, reduction="sum").double()
+    if base is None:
+        return torch.stack([loss, loss * 0, loss * 0])
+    base_log_probs = base.log_softmax(-1)
+    kl = (base_log_probs.exp() * (base_log_probs - log_probs)).sum().double()
+    agreement = (base.argmax(-1) == logits.argmax(-1)).sum().double()
+    return torch.stack([loss, kl, agreement])
+
+
+def weighted_mean(values: Sequence[float], counts: Sequence[int]) -> float:
+    """The mean of values weighted by token counts."""
+    return math.fsum(v * c for v, c in zip(values, counts, strict=True)) / sum(counts)
+
+
+def perplexity(sample: Sample, scores: Scores) -> float:
+    """exp of the mean loss: over tokens for `windows`, over documents for `documents`."""
+    if sample.protocol == "windows":
+        return math.exp(weighted_mean(scores.losses, scores.counts))
+    return math.exp(math.fsum(scores.losses) / len(scores.losses))
+
+
+def perplexity_record(sample: Sample, scores: Scores) -> dict[str, Any]:
+    """The entry of one text in `perplexity.json`."""
+    return {
+        "protocol": sample.protocol,
+        "seq_len": sample.seq_len,
+        "sample_sha256": sample.digest,
+        "tokens": sum(scores.counts),
+        "losses": scores.losses,
+        "counts": scores.counts,
+        "perplexity": perplexity(sample, scores),
+    }
+
+
+def fidelity_record(text: str, sample: Sample, scores: Scores) -> dict[str, Any]:
+    """`fidelity.json`: token-weighted means and the values of each document."""
+    return {
+        "text": text,
+        "sample_sha256": sample.digest,
+        "tokens": sum(scores.counts),
+        "counts": scores.counts,
+        "kl": weighted_mean(scores.kl, scores.counts),
+        "kl_per_document": scores.kl,
+        "top1_agreement": weighted_mean(scores.agreement, scores.counts),
+        "top1_agreement_per_document": scores.agreement,
+    }

@@ -1,0 +1,27 @@
+"""Distill the teacher's outputs into a checkpoint.
+
+    python src/distill.py --parent results/smollm2-135m/seed0/checkpoints/P \\
+        --out results/smollm2-135m/seed0/checkpoints/P-KD --pipeline P-KD \\
+        --text assets/text/alpaca.jsonl --splits results/smollm2-135m/splits.json \\
+        --teacher results/smollm2-135m/teacher/KD.safetensors \\
+        --temperature 2.0 --alpha 0.5 --training.steps 32
+"""
+
+from compression_order import errors, files, stage, teacher
+
+
+def main() -> None:
+    """Train on the training split against the cached teacher, prove, store."""
+    job = stage.begin("distill", __doc__ or "")
+    model, settings, how = job.parent.model, job.settings, job.settings.training
+    text = files.sha256(job.args.text)
+    key = teacher.key(text, "train", how.seq_len, how.mask_prompt, settings.top_k)
+    cache = teacher.Cache(job.args.teacher, key)
+    before = job.parent.manifest["architecture"]
+    trained = job.train(model, job.method.objective(cache, settings), how)
+    claims = {**before, "training": trained}
+    job.finish(model, claims, job.parent.requantize, model.num_parameters())
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,242 @@
+"""python src/summary.py --study smoke --results results/smoke --table results/smoke/table.csv \
+    --seeds 0 --published arxiv-2511.19495
+
+Print what a finished study says: the table, three lines of finding and one line of cost.
+Reads table.csv and the evaluations behind it; writes nothing.
+
+The findings are about orders at full compression: the pipelines that have every stage of the
+study exactly once, so that all of them had the same stages. They are compared on the first
+text with the `documents` protocol (the chat set), else on the first text. One seed tells orders
+apart on this sample of text, not over training runs.
+"""
+
+import argparse
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from compression_order import errors, files, guards, orderings, paired, published
+from compression_order.errors import HarnessError
+from compression_order.guards import Records
+from compression_order.table import MISSING
+
+WIDTH = 120  # columns of the terminal
+# table.csv's name -> (title, decimals, scale) of what the terminal shows
+SHOWN = {
+    "size_mib": ("MiB", 1, 1.0),
+    "compression_ratio": ("ratio", 2, 1.0),
+    "parameters": ("params_M", 1, 1e-6),
+    "kl": ("KL", 3, 1.0),
+    "top1": ("top1_%", 1, 100.0),
+    "published_perplexity": ("published_ppl", 2, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Orders:
+    """The full orders that can be compared on one text, lowest perplexity first."""
+
+    text: str
+    units: str
+    names: tuple[str, ...]
+    losses: Mapping[str, paired.Array]  # pipeline -> [seeds, units]
+    weights: paired.Array
+    left_out: tuple[str, ...] = ()  # refused, or a loss that is not finite
+
+    def ratio(self, pipeline: str, reference: str) -> paired.Estimate:
+        """Perplexity ratio with its paired standard error."""
+        return paired.ratio(self.losses[pipeline], self.losses[reference], self.weights)
+
+    def z(self, pipeline: str, reference: str) -> float:
+        """Paired z, positive where `pipeline` has the higher perplexity."""
+        return paired.z(self.losses[pipeline], self.losses[reference], self.weights)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--study", required=True, help="name of the study, for the heading")
+    parser.add_argument("--results", required=True, type=Path, help="folder results/<study>")
+    parser.add_argument("--table", required=True, type=Path, help="table.csv of the study")
+    parser.add_argument("--seeds", required=True, nargs="+", type=int, help="seeds that were run")
+    parser.add_argument("--published", help="study in the published figures (default: none)")
+    parser.add_argument("--published-csv", type=Path, default=Path("published/published.csv"))
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cells = read_table(args.table)
+    available = cells[~cells["note"].str.startswith("refused")]["pipeline"]
+    records = guards.load(args.results, list(available), args.seeds)
+    figures = published.read(args.published_csv, args.published) if args.published else None
+    orders = full_orders(list(cells["pipeline"]), records)
+    print(f"\n{args.study}\n\n{compact(cells)}\n")
+    for line in notes(cells):
+        print(line)
+    print(f"Best order at full compression: {best(orders)}.")
+    print(f"Spread between orders at full compression: {spread(orders)}.")
+    print(f"Published split (Q before P collapses): {split(orders, figures)}.")
+    print(f"Process start, imports and loading: {overhead(args.results)}.")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """table.csv with every cell as text."""
+    if not path.is_file():
+        raise HarnessError(f"{path} does not exist; run `make table` first")
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def compact(cells: pd.DataFrame) -> str:
+    """The table in as many blocks as the width of the terminal asks for."""
+    shown = pd.DataFrame({"pipeline": cells["pipeline"]})
+    for name in cells.columns:
+        title, digits, scale = SHOWN.get(name, ("", 0, 1.0))
+        if name.startswith("ppl_") and not name.endswith(("_se", "_sd")):
+            title, digits = name, 3 if name.endswith("_ratio") else 2
+        elif name.startswith("acc_") and not name.endswith(("_se", "_sd")):
+            title, digits, scale = f"{name.removeprefix('acc_')}_%", 1, 100.0
+        if title:
+            shown[title] = [rounded(cell, digits, scale) for cell in cells[name]]
+    return str(shown.set_index("pipeline").rename_axis(None).to_string(line_width=WIDTH))
+
+
+def rounded(cell: str, digits: int, scale: float) -> str:
+    """A cell of table.csv with fewer decimals."""
+    return cell if cell == MISSING else f"{float(cell) * scale:.{digits}f}"
+
+
+def notes(cells: pd.DataFrame) -> Iterator[str]:
+    """One line for each row that is not simply ok."""
+    for pipeline, note in zip(cells["pipeline"], cells["note"], strict=True):
+        if note != "ok":
+            yield f"note: {pipeline}: {note}"
+
+
+def full_orders(rows: Sequence[str], records: Records) -> Orders:
+    """The comparable orders; refused and non-finite rows cannot be compared."""
+    entries = records[orderings.BASE][0].perplexity
+    if not entries:
+        raise HarnessError("no perplexity was measured on base; add a text to the study")
+    documents = [text for text, entry in entries.items() if entry.protocol == "documents"]
+    text = documents[0] if documents else next(iter(entries))
+    losses = {
+        pipeline: np.array([record.perplexity[text].losses for record in records[pipeline]])
+        for pipeline in permutations_of_all(rows)
+        if pipeline in records
+    }
+    finite = {pipeline: values for pipeline, values in losses.items() if np.isfinite(values).all()}
+    weights, base = entries[text].weights, losses_of_base(records, text)
+    names = sorted(finite, key=lambda name: paired.ratio(finite[name], base, weights).value)
+    units = f"{len(weights)} {entries[text].protocol}"
+    left_out = tuple(p for p in permutations_of_all(rows) if p not in finite)
+    return Orders(text, units, tuple(names), finite, weights, left_out)
+
+
+def losses_of_base(records: Records, text: str) -> paired.Array:
+    """Base's losses, [seeds, units]."""
+    return np.array([base.perplexity[text].losses for base in records[orderings.BASE]])
+
+
+def permutations_of_all(pipelines: Sequence[str]) -> list[str]:
+    """The pipelines that have every stage named by any of them, each exactly once."""
+    every = sorted({token for pipeline in pipelines for token in orderings.split(pipeline)})
+    return [p for p in pipelines if every and sorted(orderings.split(p)) == every]
+
+
+def best(orders: Orders) -> str:
+    """The order of lowest perplexity, and whether the second best can be told from it."""
+    if len(orders.names) < 2:
+        return "not testable in this study, fewer than two orders have every stage"
+    first, second = orders.names[:2]
+    score = orders.z(second, first)
+    verdict = "separable" if paired.separable(score) else "not separable"
+    factor = orders.ratio(second, first)
+    without = f"; not compared, see the notes: {', '.join(orders.left_out)}"
+    return (
+        f"{first}; the second best, {second}, has {factor.value:.4f} ± {factor.se:.4f} times its "
+        f"{orders.text} perplexity (paired z {score:.1f} over {orders.units}): {verdict} at 95%"
+        f"{without if orders.left_out else ''}"
+    )
+
+
+def spread(orders: Orders) -> str:
+    """Worst over best order, with the standard error of its logarithm."""
+    if len(orders.names) < 2:
+        return "not testable in this study, fewer than two orders have every stage"
+    low, high = orders.names[0], orders.names[-1]
+    log = paired.log_ratio(orders.losses[high], orders.losses[low], orders.weights)
+    return (
+        f"{orders.ratio(high, low).value:.3f}x in {orders.text} perplexity ({high} over {low}; "
+        f"log ratio {log.value:.4f} ± {log.se:.4f}, paired)"
+    )
+
+
+def split(orders: Orders, figures: published.Published | None) -> str:
+    """Whether quantizing before pruning is worse, and by the published size.
+
+    The factor is the lowest perplexity of the orders with Q before P over the highest of the
+    others. The split `appears` where the groups do not overlap, the paired z of that pair
+    separates them, and the factor is at least the square root of the published one (half the
+    published effect on the log scale); otherwise the sentence says which of these fails.
+    """
+    early, late = groups(orders.names)
+    if not early or not late:
+        return "not testable in this study, it has no full orders with Q before P and after P"
+    low, high = early[0], late[-1]
+    factor = orders.ratio(low, high).value
+    theirs = published_factor(figures)
+    beside = f"published: {theirs:.2f}x" if theirs else "published: n/a"
+    here = f"lowest with Q before P, {low}, is {factor:.3f}x the highest of the others, {high}"
+    if factor <= 1:
+        verdict = "does not appear, the two groups overlap"
+    elif not paired.separable(orders.z(low, high)):
+        verdict = "does not appear, the two groups are in that order but not separable"
+    elif theirs and factor < math.sqrt(theirs):
+        verdict = "does not appear as a collapse, the groups are only in that order"
+    else:
+        verdict = f"appears by a factor of {factor:.2f}"
+    return f"{verdict}; {here} ({orders.text}); {beside}"
+
+
+def groups(pipelines: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The pipelines with Q before P and those with Q after P, each in the order given."""
+    early = [p for p in pipelines if orderings.before(p, "Q", "P") is True]
+    late = [p for p in pipelines if orderings.before(p, "Q", "P") is False]
+    return early, late
+
+
+def published_factor(figures: published.Published | None) -> float | None:
+    """Lowest published perplexity with Q before P over the highest with Q after P."""
+    if figures is None:
+        return None
+    values = {p: figures.value(p, "perplexity") for p in permutations_of_all(list(figures.figures))}
+    known = {p: value for p, value in values.items() if value is not None}
+    early, late = groups(list(known))
+    if not early or not late:
+        return None
+    return min(known[p] for p in early) / max(known[p] for p in late)
+
+
+def overhead(results: Path) -> str:
+    """Share of all process seconds that went into starting, importing and loading models."""
+    paths = sorted([*results.glob("seed*/costs/**/*.json"), *results.glob("costs/**/*.json")])
+    records = [files.read_json(path) for path in paths]
+    for path, record in zip(paths, records, strict=True):
+        missing = {"startup_s", "load_s", "wall_s"} - set(record)
+        if missing:
+            raise HarnessError(f"{path} has no {', '.join(sorted(missing))}; delete it")
+    wall = sum(record["wall_s"] for record in records)
+    if not wall:
+        return "no cost records under the results"
+    lost = sum(record["startup_s"] + record["load_s"] for record in records)
+    return f"{lost / wall:.1%} of {wall:.0f} process seconds in {len(records)} processes"
+
+
+if __name__ == "__main__":
+    errors.run(main)
