@@ -57,7 +57,6 @@ def verified(folder: Path) -> dict[str, str]:
 def main() -> None:
     """Verify the prepared model, link it, describe it."""
     args = parse_args()
-    runtime.offline()
     runtime.start(args.threads)
     costs = runtime.Costs("base", args.threads)
     recorded = verified(args.model)

@@ -139,7 +139,7 @@ def main() -> None:
                 f"expected {args.sha256}; run again, and if it stays so, do not use this index"
             )
         megabytes = archive.stat().st_size / 1e6
-        os.replace(archive, args.out)
+        archive.replace(args.out)
     print(f"fetched {args.package} {args.version}: {megabytes:.1f} MB, sha256 as expected")
 
 

@@ -130,8 +130,10 @@ def chat_tokenizer(
 
 
 def random_model(args: argparse.Namespace) -> "LlamaForCausalLM":
-    """A model in fp32 with random weights; the vocabulary is `args.vocabulary` even if the text
-    was too short to fill it."""
+    """A model in fp32 with random weights.
+
+    Its vocabulary is `args.vocabulary` even if the text was too short to fill the tokenizer's.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -211,7 +213,6 @@ def main() -> None:
     check(args)
     import torch  # only now: a wrong flag is told at once
 
-    runtime.offline()
     runtime.start(args.threads, args.seed)
     began = time.monotonic()
     chats = conversations(args.text, args.splits) if args.text else []

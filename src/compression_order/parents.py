@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -78,8 +79,9 @@ def dense(folder: Path, dtype: torch.dtype, quantized: bool) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(folder)
     del config.quantization_config
     state: dict[str, Tensor] = nf4.dequantized(folder / WEIGHTS)
+    architecture = getattr(transformers, config.architectures[0])
     return _evaluating(
-        AutoModelForCausalLM.from_pretrained(None, config=config, state_dict=state, dtype=dtype)
+        architecture.from_pretrained(None, config=config, state_dict=state, dtype=dtype)
     )
 
 

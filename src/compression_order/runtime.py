@@ -86,6 +86,8 @@ def start(threads: int, seed: int = 0) -> None:
     _keep_memory()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
+    for chatty in ("bitsandbytes", "lm_eval", "transformers"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(True)
@@ -105,11 +107,3 @@ def _keep_memory() -> None:
     if mallopt:
         mallopt(m_mmap_max, 0)
         mallopt(m_trim_threshold, 2**31 - 1)
-
-
-def offline() -> None:
-    """Keep every library off the network: after fetching, nothing may touch it."""
-    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE"):
-        os.environ[name] = "1"
-    os.environ["TQDM_DISABLE"] = "1"
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"

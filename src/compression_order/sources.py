@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 
 _PACKAGE = "compression_order"
+# a list of names: a row more changes no result of another row
+_REGISTRY = Path("compression_order", "methods", "__init__.py")
 
 
 @cache
@@ -31,6 +33,7 @@ def closure(root: str, script: str, *modules: str) -> tuple[str, ...]:
         if path not in found:
             found.add(path)
             waiting += _imports(source, path)
+    found.discard(source / _REGISTRY)
     return tuple(sorted(str(path.relative_to(root)) for path in found))
 
 

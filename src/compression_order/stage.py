@@ -202,7 +202,6 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 def begin(kind: str, doc: str, dtype: torch.dtype = torch.float32) -> Job:
     """Parse the command line, load the parent, and be ready to work."""
-    runtime.offline()
     args, method, its_settings = parse(kind, doc, sys.argv[1:])
     runtime.start(args.threads, args.seed)
     costs = runtime.Costs(kind, args.threads)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from compression_order import chat, losses, training
+from compression_order import chat, losses
 from compression_order.teacher import Cache
+from compression_order.training import Objective, Training, targets
 
 
 @dataclass(frozen=True)
@@ -20,16 +21,16 @@ class Settings:
     temperature: float = 2.0
     alpha: float = 0.5
     top_k: int = 64
-    training: training.Training = field(default_factory=lambda: training.Training(steps=32))
+    training: Training = field(default_factory=lambda: Training(steps=32))
 
 
-def objective(cache: Cache, settings: Settings) -> training.Objective:
+def objective(cache: Cache, settings: Settings) -> Objective:
     """The loss of a batch of the documents that the cache knows."""
 
     def loss(hidden: Tensor, head: Tensor, batch: chat.Batch) -> Tensor:
         ids, log_probs = cache.buckets(batch.indices, settings.temperature)
         per_token = losses.distillation(
-            training.targets(batch), ids, log_probs, settings.temperature, settings.alpha
+            targets(batch), ids, log_probs, settings.temperature, settings.alpha
         )
         return losses.chunked(hidden, head, per_token)
 

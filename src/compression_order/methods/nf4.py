@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import bitsandbytes.functional as bnb
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -41,6 +40,8 @@ def quantize(dense: Path, settings: Settings) -> PreTrainedModel:
 
 def dequantized(stored: Path) -> dict[str, Tensor]:
     """The state of a stored NF4 model with every 4-bit weight as the bf16 that its kernels use."""
+    import bitsandbytes.functional as bnb  # slow to import; dense checkpoints do without
+
     tensors = load_file(stored)
     linears = [name.removesuffix(_MARK) for name in tensors if name.endswith(_MARK)]
     for name in linears:
