@@ -73,13 +73,9 @@ def score_texts(
 
 def ask(args: argparse.Namespace, parent: parents.Parent) -> dict[str, Any]:
     """The contents of lm_eval.json."""
-    progress = runtime.Progress(f"{args.checkpoint.name} lm-eval", "task", len(args.tasks))
-    lm = questions.language_model(parent.model, parent.tokenizer, args.batch_size)
-    answers = {}
-    for name, record in questions.answer(lm, map(questions.Asked.parse, args.tasks)):
-        answers[name] = record
-        progress.update(len(answers), f"{name} {record['value']:.3f}")
-    return answers
+    label = f"{args.checkpoint.name} lm-eval"
+    lm = questions.ToldHFLM(parent.model, parent.tokenizer, args.batch_size, label)
+    return questions.answer(lm, [questions.Asked.parse(task) for task in args.tasks])
 
 
 def size_record(manifest: dict[str, Any]) -> dict[str, Any]:
