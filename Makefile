@@ -61,7 +61,6 @@ lint: dev-env ## Check format, lint and types only
 	$(IN_ENV) ruff format --check .
 	$(IN_ENV) ruff check .
 	$(IN_ENV) snakefmt --check Snakefile rules
-	$(IN_ENV) snakemake --lint
 	$(IN_ENV) mypy src
 
 format: dev-env ## Format the Python and Snakemake files in place

@@ -43,7 +43,9 @@ def stage_script(wildcards):
 
 def stage_sources(wildcards):
     """A stage's sources, its method's module among them."""
-    return sources(stage_script(wildcards), STUDY.module(orderings.last(wildcards.pipeline)))
+    return sources(
+        stage_script(wildcards), STUDY.module(orderings.last(wildcards.pipeline))
+    )
 
 
 def teacher_input(wildcards):

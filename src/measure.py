@@ -35,7 +35,9 @@ def parse_args() -> argparse.Namespace:
     add("--documents", type=Path, required=True, help="chat text, for its held-out split")
     add("--splits", type=Path, required=True, help="record numbers of the splits")
     add("--reference", type=Path, required=True, help="the base's outputs on that split")
-    add("--tasks", action="append", default=[], help="task file, a colon, and its questions, 0: all")
+    add(
+        "--tasks", action="append", default=[], help="task file, a colon, and its questions, 0: all"
+    )
     add("--batch-size", type=int, default=8, help="questions a batch (default: 8)")
     add("--threads", type=int, default=1, help="CPU threads (default: 1)")
     add("--costs", type=Path, default=Path("work/costs"), help="folder for the times taken")

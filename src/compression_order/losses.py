@@ -19,9 +19,7 @@ Loss = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
 
 class _Chunked(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, hidden: Tensor, weight: Tensor, loss: Loss, chunk: int
-    ) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, loss: Loss, chunk: int) -> Tensor:
         autocast = torch.is_autocast_enabled("cpu")
         dtype = torch.get_autocast_dtype("cpu") if autocast else hidden.dtype
         wide = torch.promote_types(hidden.dtype, torch.float32)
@@ -39,7 +37,7 @@ class _Chunked(torch.autograd.Function):
         return total.to(wide)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_h, grad_w = ctx.saved_tensors
         return grad_h * upstream, grad_w * upstream, None, None
 

@@ -21,6 +21,7 @@ from compression_order import files
 from compression_order.errors import HarnessError
 from compression_order.runtime import Progress
 
+
 @dataclass(frozen=True)
 class Asked:
     """A task file and how many of its questions are asked (0: all)."""

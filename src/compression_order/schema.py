@@ -80,7 +80,9 @@ def _sentence(fault: ValidationError) -> str:
         case "enum" | "const":
             allowed = fault.validator_value
             names = allowed if isinstance(allowed, list) else [allowed]
-            return f"{key}: {fault.instance!r} is not known; use one of {', '.join(map(str, names))}"
+            return (
+                f"{key}: {fault.instance!r} is not known; use one of {', '.join(map(str, names))}"
+            )
         case _:
             return f"{key}: {_out_of_range(fault)}"
 
@@ -93,7 +95,9 @@ def _unknown_key(key: str, fault: ValidationError) -> str:
 
 def _wrong_type(fault: ValidationError) -> str:
     wanted = fault.validator_value
-    words = " or ".join(_TYPE_WORDS.get(w, w) for w in ([wanted] if isinstance(wanted, str) else wanted))
+    words = " or ".join(
+        _TYPE_WORDS.get(w, w) for w in ([wanted] if isinstance(wanted, str) else wanted)
+    )
     hint = "correct it"
     if isinstance(fault.instance, str) and "number" in words and _reads_as_number(fault.instance):
         hint = f"write it with a dot and no quotes, such as {_with_dot(fault.instance)}"

@@ -95,6 +95,10 @@ class Reference:
     states: tuple[Tensor, ...]
     digest: str
 
+    def logits(self, sequence: int, rows: slice) -> Tensor:
+        """[n, vocabulary]: the base's logits at some tokens of a sequence."""
+        return (self.states[sequence][rows] @ self.head.T).float()
+
     def write(self, path: Path) -> None:
         """Store as safetensors."""
         counts = torch.tensor([len(s) for s in self.states])
@@ -159,13 +163,11 @@ def score(
     scores = Scores()
     for i, ids in enumerate(sample.sequences):
         states, targets = hidden(model, ids), torch.tensor(ids[1:])
-        base = against.states[i] if against else None
         sums = torch.zeros(3, dtype=torch.float64)
         for begin in range(0, len(states), CHUNK):
             rows = slice(begin, begin + CHUNK)
             logits = (states[rows] @ head.T).detach().float()
-            base_logits = (base[rows] @ against.head.T).float() if against else None
-            sums += _sums(logits, targets[rows], base_logits)
+            sums += _sums(logits, targets[rows], against.logits(i, rows) if against else None)
         loss, kl, agreement = (sums / len(states)).tolist()
         scores.losses.append(loss)
         scores.counts.append(len(states))
@@ -192,7 +194,7 @@ def weighted_mean(values: Sequence[float], counts: Sequence[int]) -> float:
 
 
 def perplexity(sample: Sample, scores: Scores) -> float:
-    """exp of the mean loss: over tokens for `windows`, over documents for `documents`."""
+    """The exponential of the mean loss: over tokens for `windows`, over documents for `documents`."""
     if sample.protocol == "windows":
         return math.exp(weighted_mean(scores.losses, scores.counts))
     return math.exp(math.fsum(scores.losses) / len(scores.losses))

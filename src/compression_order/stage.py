@@ -108,7 +108,8 @@ class Job:
         tokenizer = self.parent.tokenizer
         records = chat.records(self.args.text, self.args.splits, "calibration")
         prompts = [
-            chat.template_ids(tokenizer, r["messages"][:1], prompt=True)[-64:] for _, r in records[:4]
+            chat.template_ids(tokenizer, r["messages"][:1], prompt=True)[-64:]
+            for _, r in records[:4]
         ]
         length = max(map(len, prompts))
         pad = tokenizer.pad_token_id
@@ -161,7 +162,9 @@ def parse(kind: str, doc: str, argv: list[str]) -> tuple[argparse.Namespace, Mod
     parser.add_argument("--pipeline", required=True, help="name of the new checkpoint, as P-KD")
     parser.add_argument("--text", type=Path, required=True, help="chat text, JSON lines")
     parser.add_argument("--splits", type=Path, required=True, help="record numbers of the splits")
-    parser.add_argument("--method", choices=choices, default=choices[0], help="(default: %(default)s)")
+    parser.add_argument(
+        "--method", choices=choices, default=choices[0], help="(default: %(default)s)"
+    )
     add_common(parser)
     if kind == "distill":
         parser.add_argument("--teacher", type=Path, required=True, help="the teacher's cache")

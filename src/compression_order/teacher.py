@@ -62,7 +62,12 @@ def _support(rest: Tensor) -> Tensor:
 
 
 def write(
-    path: Path, model: PreTrainedModel, documents: Sequence[chat.Encoded], k: int, key: str, label: str
+    path: Path,
+    model: PreTrainedModel,
+    documents: Sequence[chat.Encoded],
+    k: int,
+    key: str,
+    label: str,
 ) -> None:
     """Run the teacher over the documents and store its outputs.
 

@@ -48,12 +48,14 @@ def kept_width(width: int, ratio: float, round_to: int) -> int:
     return rounded
 
 
-def blocks(model: PreTrainedModel) -> list[nn.Module]:
+def blocks(model: PreTrainedModel) -> list[Any]:
     """The gated feed-forward block of every layer, in order."""
     return [layer.mlp for layer in model.base_model.layers]
 
 
-def activation_norms(model: PreTrainedModel, documents: Sequence[chat.Encoded], size: int) -> list[Tensor]:
+def activation_norms(
+    model: PreTrainedModel, documents: Sequence[chat.Encoded], size: int
+) -> list[Tensor]:
     """The L2 norm of each neuron's activation (input of `down_proj`) over the calibration tokens.
 
     Padding does not count. Returns one [width] float32 tensor a layer.
@@ -66,7 +68,9 @@ def activation_norms(model: PreTrainedModel, documents: Sequence[chat.Encoded], 
 
         return observe
 
-    hooks = [b.down_proj.register_forward_pre_hook(observer(i)) for i, b in enumerate(blocks(model))]
+    hooks = [
+        b.down_proj.register_forward_pre_hook(observer(i)) for i, b in enumerate(blocks(model))
+    ]
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for begin in range(0, len(documents), size):
             batch = chat.batch(documents[begin : begin + size], 0)

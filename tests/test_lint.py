@@ -1,0 +1,22 @@
+"""Snakemake's own lint of the workflow."""
+
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# one lock serves the whole workflow (`make env`, or an image made from it), so that rules name
+# no environment of their own
+ACCEPTED = "* Specify a conda environment or container for each rule.:"
+
+
+def findings(report: str) -> list[str]:
+    return [line.strip() for line in report.splitlines() if line.startswith("    * ")]
+
+
+def test_the_workflow_is_lint_free():
+    done = subprocess.run(
+        ["snakemake", "--lint"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    found = findings(done.stdout + done.stderr)
+    assert ACCEPTED in found, done.stderr  # the lint did run
+    assert [finding for finding in found if finding != ACCEPTED] == []
