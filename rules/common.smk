@@ -36,6 +36,11 @@ def sources(script, *modules):
     return list(source_files.closure(str(ROOT), script, *modules))
 
 
+def folder_of(name):
+    """Params function: the folder of the input of that name."""
+    return lambda wildcards, input: str(Path(input[name]).parent)
+
+
 def stage_script(wildcards):
     """The script of the kind of a pipeline's last stage."""
     return f"src/{STUDY.stages[orderings.last(wildcards.pipeline)].kind}.py"

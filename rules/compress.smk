@@ -20,7 +20,7 @@ rule base:
     resources:
         mem_mb=3000,
     params:
-        model=STUDY.model,
+        model=folder_of("manifest"),
     shell:
         r"""
         python src/base.py \
@@ -51,11 +51,12 @@ rule teach:
     resources:
         mem_mb=3000,
     params:
+        model=folder_of("manifest"),
         flags=lambda w: STUDY.teacher_flags(w.token),
     shell:
         r"""
         python src/teach.py \
-            --model {BASE} \
+            --model {params.model:q} \
             --text {input.text:q} \
             --splits {input.splits:q} \
             --threads {threads} \
@@ -84,7 +85,7 @@ rule compress:
     wildcard_constraints:
         pipeline=orderings.ending_in(STUDY.stages),
     resources:
-        mem_mb=6000,
+        mem_mb=8000,
     params:
         script=stage_script,
         parent=parent_folder,

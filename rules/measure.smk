@@ -16,10 +16,12 @@ rule reference:
         "logs/{study}/reference.log",
     resources:
         mem_mb=3000,
+    params:
+        model=folder_of("manifest"),
     shell:
         r"""
         python src/reference.py \
-            --model {BASE} \
+            --model {params.model:q} \
             --text {input.text:q} \
             --splits {input.splits:q} \
             --threads {threads} \

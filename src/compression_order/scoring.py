@@ -194,7 +194,7 @@ def weighted_mean(values: Sequence[float], counts: Sequence[int]) -> float:
 
 
 def perplexity(sample: Sample, scores: Scores) -> float:
-    """The exponential of the mean loss: over tokens for `windows`, over documents for `documents`."""
+    """The exponential of the mean loss: over tokens (windows) or over documents (documents)."""
     if sample.protocol == "windows":
         return math.exp(weighted_mean(scores.losses, scores.counts))
     return math.exp(math.fsum(scores.losses) / len(scores.losses))
