@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import transformers
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -37,6 +37,9 @@ class Parent:
         manifest: its `checkpoint.json`.
         digest: SHA-256 of that file.
         requantize: the NF4 settings that a stage's result takes again, or None to stay dense.
+        drift: how far quantizing a quantized parent again, unchanged, would move its weights
+            (relative L2, the largest over the linears of the first and the last layer); None
+            for a dense parent.
     """
 
     model: PreTrainedModel
@@ -44,6 +47,7 @@ class Parent:
     manifest: dict[str, Any]
     digest: str
     requantize: nf4.Settings | None
+    drift: float | None
 
 
 def verified(folder: Path) -> dict[str, Any]:
@@ -109,10 +113,18 @@ def load(folder: Path, on_quantized: str, dtype: torch.dtype) -> Parent:
             "not ask for this pipeline"
         )
     again = nf4.Settings(**manifest["quantization"]) if quantized else None
+    model = dense(folder, dtype, quantized)
     return Parent(
-        model=dense(folder, dtype, quantized),
+        model=model,
         tokenizer=AutoTokenizer.from_pretrained(folder),
         manifest=manifest,
         digest=files.sha256(folder / MANIFEST),
         requantize=again if on_quantized == "requantize" else None,
+        drift=nf4.drift(_outer_linears(model), again) if again else None,
     )
+
+
+def _outer_linears(model: PreTrainedModel) -> list[Tensor]:
+    layers = model.base_model.layers
+    outer = [module for layer in (layers[0], layers[-1]) for module in layer.modules()]
+    return [m.weight.detach().to(torch.bfloat16) for m in outer if isinstance(m, nn.Linear)]

@@ -101,6 +101,7 @@ class Job:
             "quantization": asdict(quantization) if quantization else None,
             "seed": self.args.seed,
             "parent": self.parent.digest,
+            "parent_drift": self.parent.drift,
             "versions": {name: version(name) for name in _LIBRARIES},
         }
 

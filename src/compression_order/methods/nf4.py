@@ -4,6 +4,7 @@ Dettmers et al. 2023, QLoRA, section 3 (arXiv 2305.14314). Every linear of the d
 is quantized; embeddings, norms and the output head stay in bf16.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,24 @@ def dequantized(stored: Path) -> dict[str, Tensor]:
         )
         tensors[name] = bnb.dequantize_4bit(tensors[name], state)
     return tensors
+
+
+def drift(weights: Sequence[Tensor], settings: Settings) -> float:
+    """How far quantizing dequantized weights again moves them: the largest relative L2 distance.
+
+    Weights that lie on the NF4 grid should stay there, so that a stage that changes nothing
+    changes nothing; what is not 0 is the rounding of the block scales.
+    """
+    import bitsandbytes.functional as bnb
+
+    moved = [0.0]
+    for weight in weights:
+        codes, state = bnb.quantize_4bit(
+            weight, quant_type="nf4", compress_statistics=settings.double_quant
+        )
+        again = bnb.dequantize_4bit(codes, state).to(weight.dtype)
+        moved.append(float((again - weight).float().norm() / weight.float().norm()))
+    return max(moved)
 
 
 def apply(model: PreTrainedModel, settings: Settings) -> dict[str, Any]:

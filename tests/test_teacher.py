@@ -1,0 +1,174 @@
+"""The teacher's cache against its exact distribution, and whose documents it serves."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Lab
+from safetensors import safe_open
+from torch import Tensor
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from compression_order import chat, files, parents, teacher, training
+from compression_order.errors import HarnessError
+
+VOCABULARY, K = 49152, 64
+TEMPERATURES = (1.0, 1.5, 2.0, 4.0, 10.0)
+# nats of KL(exact || cached): interpolating the tail, and storing log-probabilities in fp16
+INTERPOLATION, STORAGE = 1e-4, 1e-6
+
+
+def exact_tail(log_probs: Tensor, ids: Tensor, temperature: float) -> Tensor:
+    """log of the sum of p^(1/T) over the ids that are not kept, [tokens]."""
+    rest = (log_probs / temperature).scatter(-1, ids, -torch.inf)
+    return rest.logsumexp(-1)
+
+
+def kl(log_p: Tensor, log_q: Tensor) -> float:
+    """The largest KL of a token, nats."""
+    return float((log_p.exp() * (log_p - log_q)).sum(-1).max())
+
+
+@pytest.fixture(scope="module")
+def realistic(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor]:
+    """A cache of heavy-tailed logits over 49,152 ids, and their log-probabilities in float64.
+
+    The logits of a token have a standard deviation between 3 and 5: one of SmolLM2-135M's on
+    chat text has 3.7. Rows of the head differ in length, which makes the tails heavy.
+    """
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        tie_word_embeddings=False,
+    )
+    model = LlamaForCausalLM(config).eval()
+    lengths = 2.5 / (torch.randn(VOCABULARY, 1, 5).square().mean(-1)).sqrt()
+    model.lm_head.weight.data = torch.randn(VOCABULARY, 32) / 32**0.5 * lengths
+    ids = torch.randint(VOCABULARY, (25,)).tolist()
+    path = tmp_path_factory.mktemp("teacher") / "cache.safetensors"
+    teacher.write(path, model, [chat.Encoded(0, ids, ids)], K, "key", "teacher")
+    with torch.no_grad():
+        logits = model(torch.tensor([ids])).logits[0, :-1]
+    deviations = logits.std(-1)
+    assert 2 < deviations.min()
+    assert deviations.max() < 6
+    return path, logits.double().log_softmax(-1)
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_buckets_equal_the_exact_distribution(
+    realistic: tuple[Path, Tensor], temperature: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, log_probs = realistic
+    ids, found = teacher.Cache(path, "key").buckets([0], temperature)
+    assert torch.equal(ids, log_probs.topk(K).indices)
+    top, tail = log_probs.gather(-1, ids), exact_tail(log_probs, ids, temperature)
+    tail = tail[:, None]
+    exact = torch.cat([top / temperature, tail], -1).log_softmax(-1)
+    stored = torch.cat([top.half().double() / temperature, tail], -1).log_softmax(-1)
+    # the definition: tempered probabilities, the ids' own and the sum of the others
+    tempered = (log_probs / temperature).softmax(-1)
+    by_definition = torch.cat(
+        [tempered.gather(-1, ids), tempered.scatter(-1, ids, 0).sum(-1, keepdim=True)], -1
+    )
+    torch.testing.assert_close(exact.exp(), by_definition, rtol=1e-9, atol=1e-14)
+    interpolation, storage = kl(stored, found.double()), kl(exact, stored)
+    with capsys.disabled():
+        errors = (found.double() - stored).abs().max(), (stored - exact).abs().max()
+        print(
+            f"\nT {temperature:g}, {teacher.NODES} nodes: interpolation {errors[0]:.1e} in a "
+            f"log-probability, KL {interpolation:.1e}; fp16 {errors[1]:.1e}, KL {storage:.1e}",
+            end="",
+        )
+    assert abs(interpolation) < INTERPOLATION
+    assert abs(storage) < STORAGE
+    torch.testing.assert_close(found.exp().sum(-1), torch.ones(len(found)))
+
+
+@pytest.fixture(scope="module")
+def tiny(lab: Lab) -> tuple[PreTrainedModel, list[chat.Encoded]]:
+    """The tiny model in fp32 and the training documents as a distillation reads them."""
+    tokenizer = AutoTokenizer.from_pretrained(lab.base)
+    numbered = chat.records(lab.chats, lab.splits, "train")
+    documents = chat.encode(tokenizer, numbered, 96, mask_prompt=True)
+    return parents.dense(lab.base, torch.float32, quantized=False), documents
+
+
+@pytest.fixture(scope="module")
+def cache(
+    tiny: tuple[PreTrainedModel, list[chat.Encoded]], tmp_path_factory: pytest.TempPathFactory
+) -> teacher.Cache:
+    path = tmp_path_factory.mktemp("teacher") / "cache.safetensors"
+    teacher.write(path, *tiny, K, "key", "teacher")
+    return teacher.Cache(path, "key")
+
+
+def test_documents_may_be_asked_for_in_any_order(
+    cache: teacher.Cache, tiny: tuple[PreTrainedModel, list[chat.Encoded]]
+) -> None:
+    first, second, third = (document.index for document in tiny[1][:3])
+    whole = cache.buckets([third, first, second], 2.0)
+    apart = [cache.buckets([index], 2.0) for index in (third, first, second)]
+    for part, together in enumerate(whole):
+        assert torch.equal(together, torch.cat([one[part] for one in apart]))
+
+
+def test_padding_never_enters(
+    cache: teacher.Cache, tiny: tuple[PreTrainedModel, list[chat.Encoded]]
+) -> None:
+    """Row by row a padded batch's trained positions are the cache's, in the same order."""
+    model, documents = tiny
+    chosen = [min(documents, key=lambda d: len(d.ids)), max(documents, key=lambda d: len(d.ids))]
+    assert len(chosen[0].ids) < len(chosen[1].ids)
+    batch = chat.batch(chosen, 2)
+    ids, log_probs = cache.buckets(batch.indices, 1.0)
+    counts = [len(document.loss_positions()) for document in chosen]
+    assert len(ids) == sum(counts) == len(training.targets(batch))
+    with torch.no_grad():
+        logits = model(input_ids=batch.ids, attention_mask=batch.attention).logits
+    padded = logits[:, :-1][training.loss_mask(batch)].log_softmax(-1)
+    torch.testing.assert_close(log_probs[:, :-1], padded.gather(-1, ids), rtol=2e-3, atol=1e-3)
+    # only the assistant's tokens: the labels are what comes after each kept position
+    after = [d.ids[t + 1] for d in chosen for t in d.loss_positions()]
+    assert training.targets(batch).tolist() == after
+
+
+def test_the_bf16_cache_that_the_command_line_writes(lab: Lab) -> None:
+    key = teacher.key(files.sha256(lab.chats), "train", 96, True, K)
+    with safe_open(lab.teacher, "pt") as stored:
+        shapes = {name: tuple(stored.get_tensor(name).shape) for name in stored.keys()}
+        counts = stored.get_tensor("counts").tolist()
+        documents = stored.get_tensor("documents").tolist()
+    assert documents == files.read_json(lab.splits)["train"]
+    assert shapes["ids"] == shapes["log_probs"] == (sum(counts), K)
+    assert shapes["tail"] == (sum(counts), teacher.NODES)
+    assert len(teacher.Cache(lab.teacher, key).buckets(documents, 2.0)[0]) == sum(counts)
+
+
+@pytest.mark.parametrize(
+    "change", [("other", "train", 96, True, K), ("", "train", 97, True, K), ("", "train", 96, True, 8)]
+)
+def test_a_cache_of_other_documents_is_refused(
+    lab: Lab, change: tuple[str, str, int, bool, int]
+) -> None:
+    text, *rest = change
+    key = teacher.key(text or files.sha256(lab.chats), *rest)
+    with pytest.raises(HarnessError, match=r"was made with another .*; delete it and run again"):
+        teacher.Cache(lab.teacher, key)
+
+
+def test_a_missing_cache_is_one_sentence(lab: Lab, tmp_path: Path) -> None:
+    missing = tmp_path / "none.safetensors"
+    with pytest.raises(HarnessError, match=r"none\.safetensors does not exist; run src/teach\.py"):
+        lab.stage(lab.base, tmp_path / "made" / "KD", "--teacher", missing)
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_stage_with_another_cut_refuses_the_cache(lab: Lab, tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="was made with another"):
+        lab.stage(lab.base, tmp_path / "KD", "--training.seq-len=64")
+    assert not (tmp_path / "KD").exists()
