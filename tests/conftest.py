@@ -15,23 +15,25 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+# Before the libraries, as in a CLI: they read the variables that it sets when they are imported,
+# and what transformers stores depends on them.
+import compression_order  # noqa: E402, F401
+
+SEQ_LEN = 160  # tokens: some conversations are cut, most are whole
 SCRIPTS = {"P": "prune", "KD": "distill", "Q": "quantize"}
-WORDS = (
-    "river stone garden window letter summer winter market bread silver mountain island train "
-    "music paper candle forest harbor kitchen ladder meadow needle orange pencil quarry road"
-).split()
+THINGS = ("stone", "garden", "letter", "market", "silver", "train", "candle", "harbor", "orange")
 
 
 def sentence(rng: random.Random) -> str:
     """A few words in an order that a tiny model can learn a little of."""
-    one, two, three = rng.choices(WORDS, k=3)
+    one, two, three = rng.choices(THINGS, k=3)
     return f"The {one} stands near the {two}, and {rng.randint(2, 90)} people like its {three}."
 
 
 def conversation(number: int, rng: random.Random) -> dict[str, Any]:
     """A question and an answer; every fourth conversation has a second turn."""
     turns = [
-        {"role": "user", "content": f"Tell me story {number} about a {rng.choice(WORDS)}."},
+        {"role": "user", "content": f"Tell me story {number} about a {rng.choice(THINGS)}."},
         {"role": "assistant", "content": " ".join(sentence(rng) for _ in range(rng.randint(1, 3)))},
     ]
     if number % 4 == 0:
@@ -67,7 +69,7 @@ def training_flags(prefix: str, **changes: object) -> list[str]:
     values: dict[str, object] = {
         "steps": 3,
         "batch_size": 4,
-        "seq_len": 96,
+        "seq_len": SEQ_LEN,
         "learning_rate": 1e-3,
         "warmup_steps": 1,
     }
@@ -87,7 +89,7 @@ class Lab:
         model: the prepared model.
         base: its checkpoint, dense.
         quantized: the same in NF4 with double quantization.
-        teacher: the teacher's cache: 96 tokens, prompt masked, top 64.
+        teacher: the teacher's cache: `SEQ_LEN` tokens, prompt masked, top 64.
         reference: the base on the held-out conversations.
     """
 
@@ -133,7 +135,7 @@ class Lab:
         """The flags of a stage whose pipeline is the name of the folder `out`."""
         token = out.name.rsplit("-", 1)[-1]
         its: dict[str, list[object]] = {
-            "P": ["--ratio=0.25", "--seq-len=96"],
+            "P": ["--ratio=0.25", f"--seq-len={SEQ_LEN}"],
             "KD": ["--teacher", self.teacher, *training_flags("training")],
             "Q": [],
         }
@@ -161,7 +163,7 @@ class Lab:
         costs = ["--costs", folder / "costs"]
         inside("base", "--model", lab.model, "--out", lab.base, *costs)
         source = ["--model", lab.base, *lab.read(), *costs]
-        inside("teach", *source, "--seq-len=96", "--out", lab.teacher)
+        inside("teach", *source, f"--seq-len={SEQ_LEN}", "--out", lab.teacher)
         inside("reference", *source, "--out", lab.reference)
         lab.stage(lab.base, lab.quantized)
         return lab

@@ -83,9 +83,7 @@ def test_documents_perplexity_is_transformers_own(
     assert record["counts"] == [length - 1 for length in lengths]
 
 
-def test_documents_agree_with_lm_eval_rolling(
-    lab: Lab, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_documents_agree_with_lm_eval_rolling(lab: Lab, tokenizer: PreTrainedTokenizerBase) -> None:
     """Where the definitions coincide.
 
     lm-eval predicts every token of a text, the first one after a prefix token: the beginning
@@ -150,9 +148,10 @@ def test_the_base_agrees_with_itself(
     scoring.reference(base(lab, dtype), sample).write(tmp_path / "reference.safetensors")
     against = scoring.Reference.read(tmp_path / "reference.safetensors")
     record = scoring.fidelity_record("chats", sample, last(base(lab, dtype), sample, against))
-    assert record["kl"] == 0
+    # in fp32 the alignment of a tensor in memory may show in the last bit of a logit
+    assert record["kl"] == pytest.approx(0, abs=1e-9 if dtype == torch.float32 else 0)
+    assert record["kl_per_document"] == pytest.approx([0] * 6, abs=1e-9)
     assert record["top1_agreement"] == 1
-    assert set(record["kl_per_document"]) == {0}
     assert record["tokens"] == sum(record["counts"]) == sum(len(s) - 1 for s in sample.sequences)
 
 
@@ -199,9 +198,7 @@ def test_another_text_has_another_digest(
     assert one.digest != scoring.Sample("documents", one.sequences).digest
 
 
-def test_a_limit_gives_the_head_of_the_whole(
-    lab: Lab, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_a_limit_gives_the_head_of_the_whole(lab: Lab, tokenizer: PreTrainedTokenizerBase) -> None:
     whole = scoring.windows(tokenizer, lab.plain, 64, 0)
     head = scoring.windows(tokenizer, lab.plain, 64, 200)
     assert len(head.sequences) == 3

@@ -2,16 +2,14 @@
 
 import copy
 import dataclasses
-import importlib.metadata
-import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from workflow_fixtures import leaves
 
-from compression_order import methods, schema, settings, sources, study
+from compression_order import methods, schema, settings, study
 from compression_order.errors import HarnessError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +59,7 @@ def test_a_shipped_study_is_valid_and_all_it_names_exists(path):
 def test_a_shipped_study_says_every_setting_of_its_methods(path):
     made = study.build(yaml.safe_load(path.read_text()), path.name, ROOT)
     for token, stage in made.stages.items():
-        wanted = _leaves(schema.method_schema(stage.method))
+        wanted = leaves(schema.method_schema(stage.method))
         given = {flag[2:].split("=")[0] for flag in settings.flags(stage.settings)}
         assert given == {name.replace("_", "-") for name in wanted}, token
 
@@ -79,16 +77,6 @@ def test_each_archive_has_one_pin_in_all_studies():
 
 
 # one source of truth: registry, schema, dataclasses
-
-
-def _leaves(described, prefix=""):
-    """Dotted name -> schema of every setting."""
-    found = {}
-    for name, its in described["properties"].items():
-        if name not in settings.COMMON:
-            inner = "properties" in its
-            found |= _leaves(its, f"{prefix}{name}.") if inner else {f"{prefix}{name}": its}
-    return found
 
 
 def _fields(kind, prefix=""):
@@ -113,7 +101,7 @@ def test_registry_and_schema_know_the_same_methods():
 @pytest.mark.parametrize("method", methods.REGISTRY)
 def test_a_methods_schema_and_dataclass_agree(method):
     module = methods.load(method, methods.REGISTRY[method][0])
-    described, defaults = _leaves(schema.method_schema(method)), _fields(module.Settings)
+    described, defaults = leaves(schema.method_schema(method)), _fields(module.Settings)
     assert set(described) == set(defaults)
     words = {bool: "boolean", int: "integer", float: "number", str: "string"}
     for name, its in described.items():
@@ -134,7 +122,8 @@ def test_every_object_of_the_schema_is_closed_and_without_defaults():
                 walk(item, f"{where}.{place}")
         elif isinstance(node, dict):
             assert "default" not in node, where
-            mapping = node.get("type") == "object" and "allOf" not in node and "oneOf" not in node
+            branches = {"allOf", "oneOf", "if"} & set(node)
+            mapping = node.get("type") == "object" and not branches
             assert not mapping or "additionalProperties" in node, where
             for key, item in node.items():
                 walk(item, f"{where}.{key}")
@@ -268,112 +257,3 @@ def test_a_fault_that_is_not_told_well_yet(key, value, words):
 def test_a_missing_key_is_named(key):
     sentence = told(changed(key, None, remove=True))
     assert f"the key {key.rsplit('.', 1)[-1]!r} is missing; add it" in sentence
-
-
-# sources
-
-
-def test_no_script_bears_the_name_of_a_package():
-    installed = set(importlib.metadata.packages_distributions()) | set(sys.stdlib_module_names)
-    ours = {path.stem for path in SCRIPTS} | {"compression_order"}
-    assert not ours & installed
-
-
-IMPORTS = """
-import contextlib, io, json, os, runpy, sys
-sys.path.insert(0, "src")
-told = {}
-for line in sys.stdin:
-    script, *flags = line.split()
-    for name in [n for n in sys.modules if n.split(".")[0] == "compression_order"]:
-        del sys.modules[name]
-    sys.argv = [script, *flags, "--help"]
-    page = io.StringIO()
-    with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
-        runpy.run_path(script, run_name="__main__")
-    ours = [m for n, m in sys.modules.items() if n.split(".")[0] == "compression_order"]
-    files = [os.path.relpath(m.__file__) for m in ours]
-    told[line.strip()] = {"files": files, "help": page.getvalue()}
-json.dump(told, sys.stdout)
-"""
-
-
-@pytest.fixture(scope="module")
-def imported():
-    """Command line -> the files of the package that its process imports, and its help page."""
-    lines = []
-    for path in SCRIPTS:
-        script = f"src/{path.name}"
-        chosen = methods.of_kind(KINDS.get(path.name, ""))
-        lines += [f"{script} --method {m}" for m in chosen] or [script]
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORTS],
-        cwd=ROOT,
-        input="\n".join(lines),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    return json.loads(done.stdout)
-
-
-def test_the_closure_is_what_the_process_imports(imported):
-    registry = "src/compression_order/methods/__init__.py"
-    assert len(imported) >= len(SCRIPTS)
-    for line, found in imported.items():
-        script, *flags = line.split()
-        modules = [methods.REGISTRY[flags[-1]][1]] if flags else []
-        known = set(sources.closure(str(ROOT), script, *modules))
-        assert {*found["files"], script} - {registry} == known, line
-
-
-def test_help_tells_units_and_defaults_of_every_setting(imported):
-    for method, (kind, _) in methods.REGISTRY.items():
-        page = imported[f"src/{kind}.py --method {method}"]["help"]
-        words = " ".join(page.split())
-        for name, its in _leaves(schema.method_schema(method)).items():
-            assert f"--{name.replace('_', '-')}" in page
-            assert f"{' '.join(its['description'].split())} (default: " in words, name
-
-
-# parsing the Snakefile is pure
-
-AUDIT = """
-import atexit, json, os, sys
-seen = {"connected": [], "written": []}
-
-def hook(event, args):
-    if event == "socket.connect":
-        seen["connected"].append(repr(args[1]))
-    if event == "open" and isinstance(args[0], str) and args[2] and args[2] & 3:
-        seen["written"].append(os.path.abspath(args[0]))
-
-sys.addaudithook(hook)
-
-@atexit.register
-def tell():
-    seen["modules"] = sorted({name.split(".")[0] for name in sys.modules})
-    with open(os.environ["AUDIT"], "w") as out:
-        json.dump(seen, out)
-"""
-
-
-@pytest.mark.workflow
-@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.name)
-def test_parsing_imports_no_torch_and_touches_neither_network_nor_files(path, tmp_path):
-    from workflow_fixtures import repository
-
-    copied = repository(tmp_path / "repository")
-    before = copied.files()
-    (tmp_path / "sitecustomize.py").write_text(AUDIT)
-    copied.env = {"PYTHONPATH": str(tmp_path), "AUDIT": str(tmp_path / "seen.json")}
-    done = copied.snakemake("results/table.csv", "--dry-run", study=str(path.relative_to(ROOT)))
-    assert done.returncode == 0, done.stdout
-    seen = json.loads((tmp_path / "seen.json").read_text())
-    heavy = {"torch", "transformers", "bitsandbytes", "lm_eval", "datasets", "safetensors"}
-    assert not heavy & set(seen["modules"])
-    assert seen["connected"] == []
-    inside = [p for p in seen["written"] if p.startswith(str(copied.root))]
-    assert [p for p in inside if "/.snakemake/" not in p and "__pycache__" not in p] == []
-    assert copied.files() == before

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Lab
+from conftest import SEQ_LEN, Lab
 from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel
@@ -54,7 +54,7 @@ def realistic(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor]:
     with torch.no_grad():
         logits = model(torch.tensor([ids])).logits[0, :-1]
     deviations = logits.std(-1)
-    assert 2 < deviations.min()
+    assert deviations.min() > 2
     assert deviations.max() < 6
     return path, logits.double().log_softmax(-1)
 
@@ -94,7 +94,7 @@ def tiny(lab: Lab) -> tuple[PreTrainedModel, list[chat.Encoded]]:
     """The tiny model in fp32 and the training documents as a distillation reads them."""
     tokenizer = AutoTokenizer.from_pretrained(lab.base)
     numbered = chat.records(lab.chats, lab.splits, "train")
-    documents = chat.encode(tokenizer, numbered, 96, mask_prompt=True)
+    documents = chat.encode(tokenizer, numbered, SEQ_LEN, mask_prompt=True)
     return parents.dense(lab.base, torch.float32, quantized=False), documents
 
 
@@ -138,7 +138,7 @@ def test_padding_never_enters(
 
 
 def test_the_bf16_cache_that_the_command_line_writes(lab: Lab) -> None:
-    key = teacher.key(files.sha256(lab.chats), "train", 96, True, K)
+    key = teacher.key(files.sha256(lab.chats), "train", SEQ_LEN, True, K)
     with safe_open(lab.teacher, "pt") as stored:
         shapes = {name: tuple(stored.get_tensor(name).shape) for name in stored.keys()}
         counts = stored.get_tensor("counts").tolist()
@@ -150,7 +150,13 @@ def test_the_bf16_cache_that_the_command_line_writes(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [("other", "train", 96, True, K), ("", "train", 97, True, K), ("", "train", 96, True, 8)]
+    "change",
+    [
+        ("other", "train", SEQ_LEN, True, K),
+        ("", "train", SEQ_LEN + 1, True, K),
+        ("", "train", SEQ_LEN, False, K),
+        ("", "train", SEQ_LEN, True, 8),
+    ],
 )
 def test_a_cache_of_other_documents_is_refused(
     lab: Lab, change: tuple[str, str, int, bool, int]

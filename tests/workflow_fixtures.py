@@ -8,11 +8,10 @@ import functools
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,19 @@ from typing import Any
 import pytest
 import yaml
 
+from compression_order import settings
+
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = "studies/smoke.yaml"
 TABLE = "results/table.csv"
+# what a run or a tool makes beside the sources
+MADE = {".git", ".venv", ".snakemake", ".hypothesis", "assets", "results", "work", "logs"}
 NODES = [
     *("P", "KD", "Q"),
     *("P-KD", "P-Q", "KD-P", "KD-Q", "Q-P", "Q-KD"),
     *("P-KD-Q", "P-Q-KD", "KD-P-Q", "KD-Q-P", "Q-P-KD", "Q-KD-P"),
 ]
+ROWS = ["base", *NODES]
 # (rule, pipeline or text or token); a rule without wildcards of its own has ""
 Job = tuple[str, str]
 TABLES: set[Job] = {("table", ""), ("main_table", "")}
@@ -158,18 +162,13 @@ def parse_jobs(output: str) -> set[Job]:
 
 
 def repository(target: Path) -> Copy:
-    """What git would give to somebody who clones the working tree, times kept."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
+    """What somebody has who clones the working tree, times kept."""
+
+    def ignore(folder: str, names: list[str]) -> set[str]:
+        made = MADE if Path(folder) == ROOT else {"__pycache__"}
+        return {name for name in names if name in made or name.endswith("_cache")}
+
+    shutil.copytree(ROOT, target, symlinks=True, ignore=ignore)
     return Copy(target)
 
 
@@ -247,44 +246,18 @@ def after_run(finished: Finished, tmp_path: Path) -> Copy:
     return finished.copy.copied(tmp_path / "repository")
 
 
-def wait_for_job(root: Path, script: str, library: str, timeout: float = 120) -> int:
-    """The process of a job in `root` that runs `script`, once it has loaded `library`."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        for process in Path("/proc").glob("[0-9]*"):
-            if _runs(process, root, script) and library in _read(process / "maps"):
-                return int(process.name)
-        time.sleep(0.05)
-    raise AssertionError(f"no job ran {script} in {timeout} s")
+def content(copy: Copy) -> dict[str, bytes]:
+    """Path -> bytes of every result that must be the same in every run."""
+    root = copy.root / "results"
+    paths = [p for p in root.rglob("*") if p.is_file() and "costs" not in p.parts]
+    return {str(p.relative_to(root)): p.read_bytes() for p in paths}
 
 
-def _runs(process: Path, root: Path, script: str) -> bool:
-    words = _read(process / "cmdline").split("\0")
-    try:
-        return words[1:2] == [script] and (process / "cwd").readlink() == root
-    except OSError:
-        return False
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:  # the process is gone
-        return ""
-
-
-def interrupt(process: subprocess.Popen[str]) -> int:
-    """What Ctrl-C in a terminal does: SIGINT to the whole group; the exit status."""
-    os.killpg(process.pid, signal.SIGINT)
-    return process.wait(timeout=60)
-
-
-def the_error(output: str) -> str:
-    """The one sentence of a job or a parse that failed as it should, without a traceback.
-
-    Snakemake shows a failed job's log again below the job's own output.
-    """
-    assert "Traceback" not in output, output
-    told = {line for line in output.splitlines() if line.startswith("error: ")}
-    assert len(told) == 1, output
-    return told.pop()
+def leaves(described: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted name -> schema of every setting of a method's schema."""
+    found: dict[str, Any] = {}
+    for name, its in described["properties"].items():
+        if name not in settings.COMMON:
+            inner = "properties" in its
+            found |= leaves(its, f"{prefix}{name}.") if inner else {f"{prefix}{name}": its}
+    return found

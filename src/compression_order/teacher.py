@@ -78,8 +78,16 @@ def write(
         k: ids kept a token.
         key: digest of what the documents are; a reader must ask for the same.
         label: the job's name on its progress lines.
+
+    Raises:
+        HarnessError: `k` leaves no id for the tail.
     """
     head = model.get_output_embeddings().weight
+    if k >= head.shape[0]:
+        raise HarnessError(
+            f"top_k {k} leaves nothing of the vocabulary of {head.shape[0]} ids for the tail; "
+            "lower top_k"
+        )
     narrow = torch.uint16 if head.shape[0] <= 2**16 else torch.int32
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     progress = Progress(label, "document", len(documents))

@@ -1,0 +1,97 @@
+"""Every command of the README, run in a fresh copy of the repository, in the README's order.
+
+This is also where the default study runs for real: its wall time, the share of it that goes to
+starting processes, and its sixteen rows are checked here, once.
+"""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.M | re.S)
+# `make test` runs this test; it cannot run itself
+ELSEWHERE = {"make test"}
+STARTING = 0.15  # most that process start, imports and loading may take of all process seconds
+PIPELINES = "base P KD Q P-KD P-Q KD-P KD-Q Q-P Q-KD P-KD-Q P-Q-KD KD-P-Q KD-Q-P Q-P-KD Q-KD-P"
+
+
+def commands() -> list[str]:
+    lines = [
+        line
+        for block in BLOCK.findall((ROOT / "README.md").read_text())
+        for line in block.splitlines()
+    ]
+    return list(dict.fromkeys(line.split(" #")[0].strip() for line in lines if line.strip()))
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A clone with this checkout's environment and fetched packages, and nothing else."""
+    folder = tmp_path_factory.mktemp("readme") / "clone"
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    for name in filter(None, tracked.stdout.decode().split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    if (ROOT / ".venv").exists():
+        (folder / ".venv").symlink_to(ROOT / ".venv")
+    return folder
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+    environment["PATH"] = f"{folder}/.venv/bin:{environment['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def starting_share(results: Path) -> float:
+    costs = [json.loads(path.read_text()) for path in results.rglob("costs/**/*.json")]
+    return sum(c["startup_s"] + c["load_s"] for c in costs) / sum(c["wall_s"] for c in costs)
+
+
+def test_the_readme_has_commands():
+    assert {
+        "make table",
+        "make smoke",
+        "make test",
+        "snakemake --cores 1 results/table.csv",
+    } <= set(commands())
+
+
+@pytest.mark.slow
+def test_every_command_of_the_readme_runs(checkout):
+    for command in commands():
+        if command in ELSEWHERE:
+            continue
+        began = time.monotonic()
+        done = run(command, checkout)
+        seconds = time.monotonic() - began
+        print(f"{seconds:7.1f} s  {command}")
+        assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        if command == "make table":
+            check_default_table(checkout, done.stdout + done.stderr)
+
+
+def check_default_table(checkout: Path, said: str) -> None:
+    rows = list(csv.DictReader((checkout / "results/table.csv").open()))
+    assert [row["pipeline"] for row in rows] == PIPELINES.split()
+    assert all(cell for row in rows for cell in row.values())
+    measured = [k for k in rows[0] if not k.startswith(("published", "q_before", "note"))]
+    assert "n/a" not in {row[k] for row in rows for k in measured}
+    assert "Best order at full compression" in said
+    share = starting_share(checkout / "results/smollm2-135m")
+    print(f"process start, imports and loading: {share:.1%} of process seconds")
+    assert share <= STARTING

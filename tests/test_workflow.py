@@ -1,0 +1,246 @@
+"""The smoke study, run for real: the table, what a change makes stale, and interrupted runs.
+
+Most tests make a change and compare the set of jobs that a dry run plans with the set that
+should be stale. Two runs are whole: the shared one, and one from nothing on one core.
+"""
+
+import csv
+import json
+import shutil
+
+import pytest
+from workflow_fixtures import (
+    NODES,
+    ROWS,
+    SMOKE,
+    TABLE,
+    TABLES,
+    Copy,
+    Finished,
+    after_run,
+    content,
+    family,
+    finished,
+    jobs,
+)
+
+from compression_order import methods, sources
+
+__all__ = ["after_run", "finished"]  # fixtures
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+EVALUATIONS = ("perplexity", "fidelity", "lm_eval", "size")
+
+
+def swap(settings, one, other):
+    assert settings[one] != settings[other]
+    settings[one], settings[other] = settings[other], settings[one]
+
+
+# the table
+
+
+def test_one_command_makes_all_16_rows_without_an_empty_cell(finished: Finished):
+    with (finished.copy.root / TABLE).open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["pipeline"] for row in rows] == ROWS
+    for row in rows:
+        # a cell is empty only where the question does not arise
+        empty = {name for name, value in row.items() if value.strip() in ("", "nan", "None")}
+        unfilled = {n for n in empty if not n.startswith("published_")}
+        tokens = row["pipeline"].split("-")
+        assert ("q_before_p" in unfilled) != {"P", "Q"} <= set(tokens), row
+        assert ("q_before_kd" in unfilled) != {"KD", "Q"} <= set(tokens), row
+        unfilled -= {"q_before_p", "q_before_kd"}
+        assert not unfilled, (row["pipeline"], unfilled)
+
+
+def test_the_terminal_shows_the_table_and_three_findings(finished: Finished):
+    end = finished.output[finished.output.rindex("main_table") :]
+    for row in ROWS:
+        assert row in end
+    told = (finished.copy.root / "results/table.md").read_text()
+    assert all(f"| {row} " in told or f"`{row}`" in told for row in ROWS)
+
+
+def test_every_node_has_its_files_and_nothing_is_left_aside(finished: Finished):
+    root = finished.copy.root
+    for row in ROWS:
+        manifest = json.loads((finished.copy.checkpoint(row) / "checkpoint.json").read_text())
+        assert manifest["pipeline"] == row
+        for name in EVALUATIONS:
+            assert (root / f"results/smoke/seed0/evaluations/{row}/{name}.json").is_file()
+    stages = {p.name for p in (root / "results/smoke/seed0/checkpoints").iterdir()}
+    assert stages == set(ROWS)
+    assert not [p for p in root.rglob("*") if p.name.endswith(".partial")]
+    assert not [p for p in (root / "work").rglob("*") if p.is_file()]
+
+
+def test_every_job_imported_only_what_its_rule_watches(finished: Finished):
+    """Otherwise an edit could leave a result as it was."""
+    root = finished.copy.root
+    registry = "src/compression_order/methods/__init__.py"
+    seen = set()
+    for path in finished.records.iterdir():
+        record = json.loads(path.read_text())
+        script, *flags = record["argv"]
+        if not script.startswith("src/"):
+            assert not record["torch"], record["argv"]  # Snakemake itself
+            continue
+        seen.add(script)
+        chosen = [f.split("=")[1] for f in flags if f.startswith("--method=")]
+        modules = [methods.REGISTRY[name][1] for name in chosen]
+        known = set(sources.closure(str(root), script, *modules))
+        assert set(record["files"]) - {registry} <= known, script
+    assert seen >= {"src/prune.py", "src/distill.py", "src/quantize.py", "src/measure.py"}
+    assert seen >= {"src/base.py", "src/teach.py", "src/reference.py", "src/make_table.py"}
+
+
+# again, and from nothing
+
+
+def test_again_there_is_nothing_to_do(after_run: Copy):
+    done = after_run.snakemake()
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stdout
+
+
+def test_touching_every_source_and_configuration_reruns_nothing(after_run: Copy):
+    for name in sorted(after_run.files()):
+        if not name.startswith(("results/", "assets/", "work/")):
+            (after_run.root / name).touch()
+    assert after_run.planned() == set()
+
+
+def test_without_results_one_core_makes_the_same_bytes(finished: Finished, after_run: Copy):
+    before = content(after_run)
+    assert "table.csv" in before
+    shutil.rmtree(after_run.root / "results")
+    shutil.rmtree(after_run.root / "logs")
+    done = after_run.snakemake(cores=1)
+    assert done.returncode == 0, done.stdout[-4000:]
+    after = content(after_run)
+    assert after["table.csv"] == before["table.csv"]
+    assert set(after) == set(before)
+    assert [name for name in before if after[name] != before[name]] == []
+    assert after_run.planned() == set()
+
+
+# I changed X, so Y reruns
+
+
+def change_temperature(study):
+    study["stages"]["KD"]["temperature"] = 3.0
+
+
+def swap_counts(study):
+    swap(study["stages"]["KD"]["training"], "batch_size", "warmup_steps")
+
+
+def swap_alpha_and_clip(study):
+    its = study["stages"]["KD"]
+    its["alpha"], its["training"]["max_grad_norm"] = its["training"]["max_grad_norm"], its["alpha"]
+
+
+def swap_temperature_and_clip(study):
+    its = study["stages"]["KD"]
+    clip = its["training"]["max_grad_norm"]
+    its["temperature"], its["training"]["max_grad_norm"] = clip, its["temperature"]
+
+
+def change_top_k(study):
+    study["stages"]["KD"]["top_k"] = 32
+
+
+def change_ratio(study):
+    study["stages"]["P"]["ratio"] = 0.5
+
+
+def change_on_quantized(study):
+    study["stages"]["P"]["on_quantized"] = "dequantize"
+
+
+def change_max_tokens(study):
+    study["evaluations"]["max_tokens"] = 512
+
+
+def add_ordering(study):
+    study["orderings"] = [*NODES, "Q-P-Q"]
+
+
+def drop_ordering(study):
+    study["orderings"] = NODES[:-1]
+
+
+MEASURES = {("measure", row) for row in ROWS} | TABLES
+
+
+@pytest.mark.parametrize(
+    ("change", "stale"),
+    [
+        (change_temperature, jobs(family("KD"))),
+        (swap_counts, jobs(family("KD"))),
+        (swap_alpha_and_clip, jobs(family("KD"))),
+        (swap_temperature_and_clip, jobs(family("KD"))),
+        (change_top_k, jobs(family("KD")) | {("teach", "KD")}),
+        (change_ratio, jobs(family("P"))),
+        (change_on_quantized, jobs(family("P"))),
+        (change_max_tokens, MEASURES),
+        (add_ordering, jobs(["Q-P-Q"])),
+        (drop_ordering, TABLES),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_changed_setting_reruns_exactly_what_it_decides(after_run: Copy, change, stale):
+    after_run.change_study(change)
+    assert after_run.planned() == stale
+
+
+ALL_JOBS = jobs(NODES) | {("measure", "base"), ("base", ""), ("teach", "KD"), ("reference", "")}
+
+
+@pytest.mark.parametrize(
+    ("path", "stale"),
+    [
+        ("src/compression_order/methods/logits.py", jobs(family("KD"))),
+        ("src/compression_order/methods/ffn_neurons.py", jobs(family("P"))),
+        ("src/prune.py", jobs(family("P"))),
+        ("src/quantize.py", jobs(family("Q"))),
+        ("src/measure.py", MEASURES),
+        ("src/make_table.py", TABLES),
+        ("published/published.csv", TABLES),
+        ("tasks/contracts.yaml", MEASURES),
+        ("src/compression_order/methods/__init__.py", set()),
+        ("src/compression_order/orderings.py", TABLES),
+        ("README.md", set()),
+        ("envs/core.lock", ALL_JOBS | {("make_model", "")}),
+    ],
+)
+def test_an_edited_file_reruns_exactly_what_it_decides(after_run: Copy, path, stale):
+    with (after_run.root / path).open("a") as stream:
+        stream.write("# a real change\n")
+    assert after_run.planned() == stale
+
+
+def test_a_whitespace_change_of_the_study_file_reruns_nothing(after_run: Copy):
+    after_run.edit(SMOKE, "temperature: 2.0\n", "temperature:    2.0  # softer\n")
+    assert after_run.planned() == set()
+
+
+def test_an_equal_rebuild_does_not_cascade(after_run: Copy):
+    """Snakemake cannot know beforehand that a rebuilt manifest will be equal; afterwards it does.
+
+    So a plan that rebuilds a node lists its followers too, and rebuilding the node alone leaves
+    nothing to do.
+    """
+    folder = after_run.checkpoint("P-Q")
+    weights, manifest = folder / "model.safetensors", folder / "checkpoint.json"
+    before = weights.read_bytes(), manifest.read_bytes()
+    weights.unlink()
+    assert after_run.planned() == jobs(["P-Q", "P-Q-KD"])
+    target = str(manifest.relative_to(after_run.root))
+    rebuilt = after_run.snakemake(target, str(weights.relative_to(after_run.root)))
+    assert rebuilt.returncode == 0, rebuilt.stdout[-4000:]
+    assert (weights.read_bytes(), manifest.read_bytes()) == before
+    assert after_run.planned() == set()
