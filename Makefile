@@ -40,13 +40,16 @@ help: ## List the targets
 
 env: .venv/core.lock ## Create .venv from envs/core.lock; anew when that lock has changed
 
+# Jobs tell their own progress; Snakemake's list of each job's inputs would bury it.
+QUIET = --quiet host reason rules
+
 table: env study ## Run STUDY on all cores: results/table.csv
-	$(SNAKEMAKE)
+	$(SNAKEMAKE) $(QUIET)
 
 smoke: override STUDY := studies/smoke.yaml
 smoke: TARGET = results/smoke/table.csv
 smoke: env study ## Run the same workflow on a tiny model: results/smoke/table.csv
-	$(SNAKEMAKE)
+	$(SNAKEMAKE) $(QUIET)
 
 dry-run: env study ## Show the jobs that `make table` would run, and why
 	$(SNAKEMAKE) --dry-run

@@ -187,3 +187,11 @@ def test_damaged_parents_are_refused(lab: Lab, tmp_path: Path) -> None:
         with pytest.raises(HarnessError, match=r"model\.safetensors is .*; delete the folder"):
             lab.stage(parent, out)
         assert not out.parent.exists()
+
+
+@pytest.mark.xfail(reason="claims name the folder aside, as .P.4711.partial")
+def test_a_failed_claim_names_the_pipeline(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ffn_neurons, "cut", lambda *_: None)
+    fails(lab, tmp_path, "P", r"^P: ffn_widths")

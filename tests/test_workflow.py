@@ -1,7 +1,8 @@
 """The smoke study, run for real: the table, what a change makes stale, and interrupted runs.
 
 Most tests make a change and compare the set of jobs that a dry run plans with the set that
-should be stale. Two runs are whole: the shared one, and one from nothing on one core.
+should be stale. Two runs are whole: the shared one, and one from nothing. The tests of
+test_interrupted.py finish on one core and compare the bytes too.
 """
 
 import csv
@@ -46,14 +47,15 @@ def test_one_command_makes_all_16_rows_without_an_empty_cell(finished: Finished)
         rows = list(csv.DictReader(stream))
     assert [row["pipeline"] for row in rows] == ROWS
     for row in rows:
-        # a cell is empty only where the question does not arise
-        empty = {name for name, value in row.items() if value.strip() in ("", "nan", "None")}
-        unfilled = {n for n in empty if not n.startswith("published_")}
-        tokens = row["pipeline"].split("-")
-        assert ("q_before_p" in unfilled) != {"P", "Q"} <= set(tokens), row
-        assert ("q_before_kd" in unfilled) != {"KD", "Q"} <= set(tokens), row
-        unfilled -= {"q_before_p", "q_before_kd"}
-        assert not unfilled, (row["pipeline"], unfilled)
+        assert all(value.strip() for value in row.values()), row
+        tokens = set(row["pipeline"].split("-"))
+        inapplicable = {name for name, value in row.items() if value == "n/a"}
+        predicates = {"q_before_p": {"P", "Q"}, "q_before_kd": {"KD", "Q"}}
+        for name, both in predicates.items():
+            assert (name in inapplicable) is (not both <= tokens), row
+        measured = {name for name in inapplicable if not name.startswith("published_")}
+        assert measured <= set(predicates), row
+        assert "nan" not in row.values()
 
 
 def test_the_terminal_shows_the_table_and_three_findings(finished: Finished):
@@ -74,7 +76,7 @@ def test_every_node_has_its_files_and_nothing_is_left_aside(finished: Finished):
     stages = {p.name for p in (root / "results/smoke/seed0/checkpoints").iterdir()}
     assert stages == set(ROWS)
     assert not [p for p in root.rglob("*") if p.name.endswith(".partial")]
-    assert not [p for p in (root / "work").rglob("*") if p.is_file()]
+    assert not [p for p in (root / "work/smoke").rglob("*") if p.is_file()]  # snapshots
 
 
 def test_every_job_imported_only_what_its_rule_watches(finished: Finished):
@@ -113,12 +115,12 @@ def test_touching_every_source_and_configuration_reruns_nothing(after_run: Copy)
     assert after_run.planned() == set()
 
 
-def test_without_results_one_core_makes_the_same_bytes(finished: Finished, after_run: Copy):
+def test_without_results_the_next_run_makes_the_same_bytes(finished: Finished, after_run: Copy):
     before = content(after_run)
     assert "table.csv" in before
     shutil.rmtree(after_run.root / "results")
     shutil.rmtree(after_run.root / "logs")
-    done = after_run.snakemake(cores=1)
+    done = after_run.snakemake()
     assert done.returncode == 0, done.stdout[-4000:]
     after = content(after_run)
     assert after["table.csv"] == before["table.csv"]
@@ -228,19 +230,38 @@ def test_a_whitespace_change_of_the_study_file_reruns_nothing(after_run: Copy):
     assert after_run.planned() == set()
 
 
-def test_an_equal_rebuild_does_not_cascade(after_run: Copy):
-    """Snakemake cannot know beforehand that a rebuilt manifest will be equal; afterwards it does.
+def test_a_finished_table_needs_no_intermediate_checkpoint(after_run: Copy):
+    """They may be deleted to free space; a study that needs them makes them again."""
+    shutil.rmtree(after_run.checkpoint("P-Q"))
+    shutil.rmtree(after_run.checkpoint("P-Q-KD"))
+    assert after_run.planned() == set()
 
-    So a plan that rebuilds a node lists its followers too, and rebuilding the node alone leaves
-    nothing to do.
+
+def test_an_equal_rebuild_does_not_cascade(after_run: Copy):
+    """Followers are compared by the manifest's bytes, once it is there.
+
+    Snakemake cannot know beforehand that a manifest will be equal: the plan of a missing one
+    lists its followers too. Made again by itself it spares them.
     """
-    folder = after_run.checkpoint("P-Q")
-    weights, manifest = folder / "model.safetensors", folder / "checkpoint.json"
-    before = weights.read_bytes(), manifest.read_bytes()
-    weights.unlink()
+    before = content(after_run)
+    manifest = after_run.checkpoint("P-Q") / "checkpoint.json"
+    shutil.rmtree(manifest.parent)
+    after_run.forget_table()
     assert after_run.planned() == jobs(["P-Q", "P-Q-KD"])
-    target = str(manifest.relative_to(after_run.root))
-    rebuilt = after_run.snakemake(target, str(weights.relative_to(after_run.root)))
+    rebuilt = after_run.snakemake(str(manifest.relative_to(after_run.root)))
     assert rebuilt.returncode == 0, rebuilt.stdout[-4000:]
-    assert (weights.read_bytes(), manifest.read_bytes()) == before
+    assert after_run.planned() == TABLES
+    assert after_run.snakemake().returncode == 0
+    assert content(after_run) == before
+
+
+@pytest.mark.xfail(strict=True, reason="wants max-checksum-file-size in profiles/default")
+def test_texts_made_again_rerun_nothing(after_run: Copy):
+    """Also those that are larger than what Snakemake compares by bytes without being told."""
+    texts = sorted((after_run.root / "assets/text").iterdir())
+    assert max(path.stat().st_size for path in texts) > 1_000_000
+    for path in texts:
+        path.unlink()
+    done = after_run.snakemake(*(str(path.relative_to(after_run.root)) for path in texts))
+    assert done.returncode == 0, done.stdout[-4000:]
     assert after_run.planned() == set()

@@ -108,7 +108,7 @@ class Copy:
 
     def planned(self, *targets: str) -> set[Job]:
         """The jobs of a dry run; the empty set only when Snakemake says that nothing is to do."""
-        done = self.snakemake(*targets, "--dry-run")
+        done = self.snakemake(*(targets or (TABLE,)), "--dry-run")
         assert done.returncode == 0, done.stdout
         found = parse_jobs(done.stdout)
         assert bool(found) != ("Nothing to be done" in done.stdout), done.stdout
@@ -135,6 +135,12 @@ class Copy:
     def checkpoint(self, pipeline: str) -> Path:
         """Folder of a checkpoint of the smoke study."""
         return self.root / "results/smoke/seed0/checkpoints" / pipeline
+
+    def forget_table(self) -> None:
+        """Delete the tables, so that a run asks for every checkpoint and evaluation again."""
+        for folder in ("results", "results/smoke"):
+            for name in ("table.csv", "table.md"):
+                (self.root / folder / name).unlink()
 
     def copied(self, target: Path) -> "Copy":
         """A copy of this copy, times kept; archives, which nothing changes, are linked."""
