@@ -76,7 +76,7 @@ def main() -> None:
             "parent": files.sha256(args.model / ASSET),
             "format": "dense",
             "parameters": {**claims.count(model), "trainable": 0},
-            "bytes": claims.prove_size(aside, "dense"),
+            "bytes": claims.prove_size(aside, "base", None),
             "architecture": claims.describe(model),
             "claims": {},
             "files": recorded,

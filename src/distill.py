@@ -7,18 +7,17 @@
         --temperature 2.0 --alpha 0.5 --training.steps 32
 """
 
-from compression_order import errors, files, stage, teacher
+from compression_order import errors, stage, teacher
 
 
 def main() -> None:
     """Train on the training split against the cached teacher, prove, store."""
     job = stage.begin("distill", __doc__ or "")
     model, settings, how = job.parent.model, job.settings, job.settings.training
-    text = files.sha256(job.args.text)
-    key = teacher.key(text, "train", how.seq_len, how.mask_prompt, settings.top_k)
-    cache = teacher.Cache(job.args.teacher, key)
+    documents = job.documents("train", how.seq_len, how.mask_prompt)
+    cache = teacher.Cache(job.args.teacher, teacher.key(documents, settings.top_k))
     before = job.parent.manifest["architecture"]
-    trained = job.train(model, job.method.objective(cache, settings), how)
+    trained = job.train(model, documents, job.method.objective(cache, settings), how)
     claims = {**before, "training": trained}
     job.finish(model, claims, job.parent.requantize, model.num_parameters())
 

@@ -16,7 +16,9 @@ def main() -> None:
     claims = job.method.apply(model, job.documents("calibration", settings.seq_len), settings)
     trainable = 0
     if settings.recovery.steps:
-        claims["recovery"] = job.train(model, training.next_token, settings.recovery)
+        how = settings.recovery
+        documents = job.documents("train", how.seq_len, how.mask_prompt)
+        claims["recovery"] = job.train(model, documents, training.next_token, how)
         trainable = model.num_parameters()
     job.finish(model, claims, job.parent.requantize, trainable)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from compression_order import chat, errors, files, parents, runtime, settings, teacher
+from compression_order import chat, errors, parents, runtime, settings, teacher
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,9 +46,7 @@ def main() -> None:
     mask_prompt = args.mask_prompt == "true"
     records = chat.records(args.text, args.splits, "train")
     documents = chat.encode(parent.tokenizer, records, args.seq_len, mask_prompt)
-    text = files.sha256(args.text)
-    key = teacher.key(text, "train", args.seq_len, mask_prompt, args.top_k)
-    teacher.write(args.out, parent.model, documents, args.top_k, key, "teacher")
+    teacher.write(args.out, parent.model, documents, args.top_k, "teacher")
     costs.write(args.costs)
 
 

@@ -166,7 +166,6 @@ def test_a_snapshot_of_another_seed_is_passed_over(
 
 
 @pytest.mark.parametrize("killed", ["Q-KD"], indirect=True)  # only a distillation has a teacher
-@pytest.mark.xfail(reason="the key of a snapshot does not know the teacher's cache")
 def test_a_snapshot_of_another_teacher_is_passed_over(
     killed: Killed, lab: Lab, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -176,7 +175,6 @@ def test_a_snapshot_of_another_teacher_is_passed_over(
     passed_over(killed, tmp_path, caplog, "--teacher", str(other))
 
 
-@pytest.mark.xfail(reason="what a killed write left aside stays for ever")
 def test_what_a_killed_write_left_aside_goes(killed: Killed, tmp_path: Path) -> None:
     """A process killed while it writes a snapshot leaves `.snapshot.safetensors.PID.partial`."""
     work = killed.work(tmp_path)

@@ -42,8 +42,10 @@ def own_losses(model: PreTrainedModel, sample: scoring.Sample) -> list[float]:
     losses = []
     for sequence in sample.sequences:
         ids = torch.tensor([sequence])
+        labels = ids.clone()
+        labels[:, : sample.context] = chat.IGNORED
         with torch.no_grad():
-            losses.append(float(model(input_ids=ids, labels=ids).loss.double()))
+            losses.append(float(model(input_ids=ids, labels=labels).loss.double()))
     return losses
 
 
@@ -80,7 +82,10 @@ def test_documents_perplexity_is_transformers_own(
     record = scoring.perplexity_record(sample, last(model, sample))
     assert record["perplexity"] == pytest.approx(math.exp(sum(losses) / len(losses)), rel=1e-4)
     assert record["losses"] == pytest.approx(losses, rel=1e-4)
-    assert record["counts"] == [length - 1 for length in lengths]
+    assert record["counts"] == [length - sample.context for length in lengths]
+    opening = tokenizer.decode(sample.sequences[0][: sample.context])
+    assert "<|im_start|>" in opening  # the template's part, and no more than that
+    assert all(tokenizer.decode(s).startswith(opening) for s in sample.sequences)
 
 
 def test_documents_agree_with_lm_eval_rolling(lab: Lab, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -90,7 +95,8 @@ def test_documents_agree_with_lm_eval_rolling(lab: Lab, tokenizer: PreTrainedTok
     of sequence. This project predicts every token but the first. A conversation in the chat
     template begins with just that token, so its text without it, in one window, is the same.
     """
-    sample = scoring.documents(tokenizer, lab.chats, lab.splits)
+    sequences = scoring.documents(tokenizer, lab.chats, lab.splits).sequences
+    sample = scoring.Sample("documents", sequences)
     model = base(lab)
     lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1)
     scores = last(model, sample)
@@ -152,7 +158,11 @@ def test_the_base_agrees_with_itself(
     assert record["kl"] == pytest.approx(0, abs=1e-9 if dtype == torch.float32 else 0)
     assert record["kl_per_document"] == pytest.approx([0] * 6, abs=1e-9)
     assert record["top1_agreement"] == 1
-    assert record["tokens"] == sum(record["counts"]) == sum(len(s) - 1 for s in sample.sequences)
+    assert (
+        record["tokens"]
+        == sum(record["counts"])
+        == sum(len(s) - sample.context for s in sample.sequences)
+    )
 
 
 def test_kl_by_brute_force(lab: Lab, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -162,7 +172,8 @@ def test_kl_by_brute_force(lab: Lab, tokenizer: PreTrainedTokenizerBase) -> None
     total = tokens = agreed = 0.0
     for sequence, found in zip(sample.sequences, scores.kl, strict=True):
         with torch.no_grad():
-            z, y = (m(torch.tensor([sequence])).logits[0, :-1].double() for m in (teacher, student))
+            ids, rows = torch.tensor([sequence]), slice(sample.context - 1, -1)
+            z, y = (m(ids).logits[0, rows].double() for m in (teacher, student))
         p, q = z.softmax(-1), y.softmax(-1)
         kl = (p * (p.log() - q.log())).sum(-1)
         assert found == pytest.approx(float(kl.mean()), rel=1e-4)

@@ -128,7 +128,6 @@ def test_the_metadata_is_one_tensor_a_quantized_linear(lab: Lab) -> None:
         assert sizes.quant_states(stored.keys()) == []
 
 
-@pytest.mark.xfail(reason="sizes knows the formula with double quantization only")
 def test_without_double_quantization(lab: Lab, tmp_path: Path) -> None:
     """One float32 scale a block of 64 instead of the nested int8 scales."""
     lab.stage(lab.base, tmp_path / "Q", "--double-quant=false")

@@ -2,11 +2,12 @@
 
 The libraries below read these variables when they are imported, so they are set here, before
 any of them: after fetching nothing may touch the network, and the harness draws its own
-progress. A variable that is already set is left as it is.
+progress. They are set whatever the user's environment says: one of them (offline or not) would
+otherwise enter the tokenizer's configuration, and so the manifest.
 """
 
 import os
 
 for _name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE", "TQDM_DISABLE"):
-    os.environ.setdefault(_name, "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ[_name] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"

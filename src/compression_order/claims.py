@@ -40,12 +40,19 @@ class Probe:
     pad: int
 
 
-def prove(folder: Path, format_: str, expected: Mapping[str, Any], probe: Probe) -> dict[str, Any]:
+def prove(
+    folder: Path,
+    name: str,
+    quantization: nf4.Settings | None,
+    expected: Mapping[str, Any],
+    probe: Probe,
+) -> dict[str, Any]:
     """Check a stored checkpoint against what its stage claims.
 
     Args:
         folder: the checkpoint, complete but for its manifest.
-        format_: `dense` or `bnb-nf4`.
+        name: the pipeline, for messages.
+        quantization: how it is quantized, or None.
         expected: claim -> value, as the method returned them; a name that `measured` does not
             know is a record, not a claim to check here.
         probe: prompts and limits.
@@ -56,26 +63,25 @@ def prove(folder: Path, format_: str, expected: Mapping[str, Any], probe: Probe)
     Raises:
         ClaimError: a claim does not hold.
     """
-    quantized = format_ == nf4.FORMAT
-    model = parents.dense(folder, torch.bfloat16, quantized)
+    model = parents.dense(folder, torch.bfloat16, quantized=quantization is not None)
     architecture = describe(model)
-    quantized_linears = _quantized_linears(folder, probe) if quantized else 0
+    quantized_linears = _quantized_linears(folder, name, probe) if quantization else 0
     seen = {**architecture, "quantized_linears": quantized_linears}
-    for name, value in expected.items():
-        if name in seen and seen[name] != value:
-            raise ClaimError(f"{folder.name}: {name} is {seen[name]}, the stage claims {value}")
+    for claim, value in expected.items():
+        if claim in seen and seen[claim] != value:
+            raise ClaimError(f"{name}: {claim} is {seen[claim]}, the stage claims {value}")
     with torch.no_grad():
-        require_finite(model(probe.prompts, attention_mask=probe.attention).logits, folder.name)
+        require_finite(model(probe.prompts, attention_mask=probe.attention).logits, name)
     share = degenerate_share(model, probe)
     if share > probe.max_degenerate:
         raise ClaimError(
-            f"{folder.name}: {share:.0%} of the greedy answers are empty or one repeated token, "
+            f"{name}: {share:.0%} of the greedy answers are empty or one repeated token, "
             f"more than max_degenerate allows ({probe.max_degenerate:.0%})"
         )
     return {
-        "format": format_,
+        "format": nf4.FORMAT if quantization else "dense",
         "parameters": count(model),
-        "bytes": prove_size(folder, format_),
+        "bytes": prove_size(folder, name, quantization),
         "architecture": architecture,
         "claims": {**expected, "finite_logits": True, "degenerate_share": share},
     }
@@ -102,18 +108,22 @@ def count(model: PreTrainedModel) -> dict[str, int]:
     }
 
 
-def prove_size(folder: Path, format_: str) -> dict[str, int]:
+def prove_size(folder: Path, name: str, quantization: nf4.Settings | None) -> dict[str, int]:
     """The bytes on disk must be the formula's plus header and metadata, to the byte.
 
     Raises:
         ClaimError: they are not.
     """
     stored = sizes.stored_bytes(folder / parents.WEIGHTS)
-    analytic = sizes.ANALYTIC[format_](sizes.shape_of(_dense_config(folder)))
+    shape = sizes.shape_of(_dense_config(folder))
+    if quantization:
+        analytic = sizes.nf4_bytes(shape, quantization.double_quant)
+    else:
+        analytic = sizes.dense_bytes(shape)
     if stored.weights != analytic:
         raise ClaimError(
-            f"{folder.name}: {parents.WEIGHTS} holds {stored.weights} bytes of weights, the "
-            f"formula for {format_} gives {analytic}"
+            f"{name}: {parents.WEIGHTS} holds {stored.weights} bytes of weights, the formula "
+            f"gives {analytic}"
         )
     return {
         "model": stored.file,
@@ -137,11 +147,11 @@ def require_finite(logits: Tensor, name: str) -> None:
         raise ClaimError(f"{name}: {broken} of {logits.numel()} logits are not finite")
 
 
-def _quantized_linears(folder: Path, probe: Probe) -> int:
+def _quantized_linears(folder: Path, name: str, probe: Probe) -> int:
     """Load the 4-bit checkpoint as a user would; its own kernels must give finite logits."""
     model = AutoModelForCausalLM.from_pretrained(folder)
     with torch.no_grad():
-        require_finite(model(probe.prompts[:1, -8:]).logits, folder.name)
+        require_finite(model(probe.prompts[:1, -8:]).logits, name)
     head = model.get_output_embeddings()
     linears = [m for m in model.modules() if isinstance(m, nn.Linear) and m is not head]
     return sum(type(m).__name__ == "Linear4bit" for m in linears)

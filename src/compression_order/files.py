@@ -13,9 +13,20 @@ from compression_order.errors import HarnessError
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Hexadecimal SHA-256 of a file's bytes.
+
+    Raises:
+        HarnessError: the file is missing.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise _missing(path) from None
+
+
+def _missing(path: Path) -> HarnessError:
+    return HarnessError(f"{path} does not exist; run the step that writes it first")
 
 
 def digest(value: Any) -> str:
@@ -32,7 +43,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise HarnessError(f"{path} does not exist; run the step that writes it first") from None
+        raise _missing(path) from None
     except json.JSONDecodeError as fault:
         raise HarnessError(f"{path} is not JSON ({fault}); delete it and run again") from None
 
@@ -46,7 +57,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     try:
         lines = path.read_text().splitlines()
     except FileNotFoundError:
-        raise HarnessError(f"{path} does not exist; run the step that writes it first") from None
+        raise _missing(path) from None
     try:
         return [json.loads(line) for line in lines]
     except json.JSONDecodeError as fault:
@@ -66,14 +77,31 @@ def replacing(path: Path) -> Iterator[Path]:
     The block makes a file or a folder there. What stood at `path` is replaced; after an
     error nothing is left aside and `path` is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with scratch(path) as aside:
         yield aside
         if path.is_dir():
             shutil.rmtree(path)
         aside.rename(path)
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """A hidden path beside `path` that is gone when the block ends.
+
+    What a killed process left there goes as well.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.partial"):
+        if not Path("/proc", left.name.split(".")[-2]).exists():
+            _remove(left)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield aside
     finally:
-        if aside.is_dir():
-            shutil.rmtree(aside)
-        aside.unlink(missing_ok=True)
+        _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)

@@ -76,7 +76,8 @@ def _remedy(folder: Path) -> str:
 def dense(folder: Path, dtype: torch.dtype, quantized: bool) -> PreTrainedModel:
     """The model of a checkpoint folder with dense weights.
 
-    A 4-bit checkpoint gives the bf16 weights that its kernels compute with, to the bit.
+    A 4-bit checkpoint gives the bf16 weights that its kernels compute with; what their own
+    rounding adds is measured in tests/test_real.py.
     """
     if not quantized:
         return _evaluating(AutoModelForCausalLM.from_pretrained(folder, dtype=dtype))

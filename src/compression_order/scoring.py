@@ -7,6 +7,7 @@ then depends on its own tokens alone, never on the padding of a neighbour.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,20 @@ class Sample:
 
     Attributes:
         protocol: `windows` or `documents`.
-        sequences: token ids; every token but the first of a sequence is predicted.
+        sequences: token ids.
         seq_len: length of a window in tokens; 0 for whole documents.
+        context: leading tokens of every sequence that are read but not predicted, at least 1.
     """
 
     protocol: str
     sequences: list[list[int]]
     seq_len: int = 0
+    context: int = 1
 
     @property
     def digest(self) -> str:
         """SHA-256 of the token ids: equal digests are equal samples."""
-        return files.digest([self.protocol, self.sequences])
+        return files.digest([self.protocol, self.context, self.sequences])
 
 
 def windows(
@@ -54,6 +57,11 @@ def windows(
     Raises:
         HarnessError: the text is shorter than one window.
     """
+    if 0 < max_tokens < seq_len:
+        raise HarnessError(
+            f"max_tokens {max_tokens} is less than one window of seq_len {seq_len}; raise "
+            "max_tokens or lower seq_len"
+        )
     joined = "\n\n".join(record["text"] for record in files.read_lines(text))
     # a text is longer than its tokens: do not tokenize a corpus for its first page
     limit = max_tokens * 12 if max_tokens else None
@@ -69,16 +77,30 @@ def windows(
 
 
 def documents(tokenizer: PreTrainedTokenizerBase, text: Path, splits: Path) -> Sample:
-    """The whole held-out conversations in the chat template, not cut: the paper's protocol."""
+    """The whole held-out conversations in the chat template, not cut: the paper's protocol.
+
+    The opening that the template gives to all of them (a system message, where it adds one by
+    itself) is read and not predicted: the same few tokens in every document would weigh more
+    than what was said, and would tie the documents' losses together.
+    """
     encoded = chat.encode(tokenizer, chat.records(text, splits, "held_out"))
-    return Sample("documents", [document.ids for document in encoded])
+    sequences = [document.ids for document in encoded]
+    return Sample("documents", sequences, context=max(1, _shared_opening(sequences)))
 
 
-def hidden(model: PreTrainedModel, ids: Sequence[int]) -> Tensor:
-    """[tokens - 1, width]: the last hidden states that predict the second to the last token."""
+def _shared_opening(sequences: Sequence[Sequence[int]]) -> int:
+    """How many leading tokens all sequences share; 0 for a single sequence."""
+    if len(sequences) < 2:
+        return 0
+    columns = zip(*sequences, strict=False)  # the shortest sequence ends them
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+
+
+def hidden(model: PreTrainedModel, ids: Sequence[int], context: int) -> Tensor:
+    """[tokens - context, width]: the last hidden states that predict the tokens after `context`."""
     with torch.no_grad():
         states: Tensor = model.base_model(torch.tensor([ids]), use_cache=False).last_hidden_state
-    return states[0, :-1]
+    return states[0, context - 1 : -1]
 
 
 @dataclass(frozen=True)
@@ -87,7 +109,7 @@ class Reference:
 
     Attributes:
         head: [vocabulary, width], the base's output embedding.
-        states: of each sequence, [tokens - 1, width].
+        states: of each sequence, [predicted tokens, width].
         digest: of the sample.
     """
 
@@ -124,7 +146,7 @@ class Reference:
 
 def reference(model: PreTrainedModel, sample: Sample) -> Reference:
     """Run the base model over a sample."""
-    states = tuple(hidden(model, ids) for ids in sample.sequences)
+    states = tuple(hidden(model, ids, sample.context) for ids in sample.sequences)
     head = model.get_output_embeddings().weight.detach()
     return Reference(head, states, sample.digest)
 
@@ -162,7 +184,8 @@ def score(
     head = model.get_output_embeddings().weight
     scores = Scores()
     for i, ids in enumerate(sample.sequences):
-        states, targets = hidden(model, ids), torch.tensor(ids[1:])
+        states = hidden(model, ids, sample.context)
+        targets = torch.tensor(ids[sample.context :])
         sums = torch.zeros(3, dtype=torch.float64)
         for begin in range(0, len(states), CHUNK):
             rows = slice(begin, begin + CHUNK)
@@ -205,6 +228,7 @@ def perplexity_record(sample: Sample, scores: Scores) -> dict[str, Any]:
     return {
         "protocol": sample.protocol,
         "seq_len": sample.seq_len,
+        "context": sample.context,
         "sample_sha256": sample.digest,
         "tokens": sum(scores.counts),
         "losses": scores.losses,

@@ -41,22 +41,22 @@ def dense_bytes(shape: Shape) -> int:
     return BYTES_PER_WEIGHT * shape.total
 
 
-def nf4_linear_bytes(weights: int) -> int:
-    """One linear in NF4 with double quantization (bitsandbytes; Dettmers et al. 2023, section 3).
+def nf4_linear_bytes(weights: int, double_quant: bool = True) -> int:
+    """One linear in NF4 (bitsandbytes; Dettmers et al. 2023, section 3).
 
-    Half a byte a weight; one int8 scale a block of 64; one float32 scale a block of 256 of
-    those; the code book of the scales (256 float32) and of NF4 (16 float32).
+    Half a byte a weight, the code book of NF4 (16 float32) and one scale a block of 64:
+    float32, or with double quantization int8, with one float32 scale a block of 256 of those
+    and their code book (256 float32).
     """
     blocks = ceil(weights / 64)
-    return ceil(weights / 2) + blocks + 4 * ceil(blocks / 256) + 4 * 256 + 4 * 16
+    scales = blocks + 4 * ceil(blocks / 256) + 4 * 256 if double_quant else 4 * blocks
+    return ceil(weights / 2) + scales + 4 * 16
 
 
-def nf4_bytes(shape: Shape) -> int:
+def nf4_bytes(shape: Shape, double_quant: bool = True) -> int:
     """NF4 linears, everything else in bf16."""
-    return sum(map(nf4_linear_bytes, shape.linears)) + BYTES_PER_WEIGHT * shape.other
-
-
-ANALYTIC = {"dense": dense_bytes, "bnb-nf4": nf4_bytes}
+    linears = sum(nf4_linear_bytes(n, double_quant) for n in shape.linears)
+    return linears + BYTES_PER_WEIGHT * shape.other
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
@@ -51,11 +50,11 @@ class Job:
     def train(
         self,
         model: PreTrainedModel,
+        documents: list[chat.Encoded],
         objective: training.Objective,
         how: training.Training,
     ) -> dict[str, Any]:
-        """Train `model` in place on the training split; the record for the manifest."""
-        documents = self.documents("train", how.seq_len, how.mask_prompt)
+        """Train `model` in place; the record for the manifest."""
         label = f"{self.args.pipeline} seed {self.args.seed}"
         done = training.train(
             model, documents, objective, how, self.args.seed, self.snapshots, label
@@ -79,8 +78,8 @@ class Job:
         """
         with files.replacing(self.args.out) as aside:
             _store(model.to(torch.bfloat16), self.parent, aside, quantization)
-            format_ = nf4.FORMAT if quantization else "dense"
-            proved = claims.prove(aside, format_, expected, self._probe())
+            name = self.args.pipeline
+            proved = claims.prove(aside, name, quantization, expected, self._probe())
             proved["parameters"]["trainable"] = trainable
             manifest = self._manifest(proved, quantization)
             manifest["files"] = {p.name: files.sha256(p) for p in sorted(aside.iterdir())}
@@ -140,9 +139,9 @@ def _store(
     if quantization is None:
         model.save_pretrained(folder, max_shard_size="1TB")
     else:
-        with TemporaryDirectory(dir=folder.parent, prefix=".dense.") as dense:
+        with files.scratch(folder.with_name("dense")) as dense:
             model.save_pretrained(dense, max_shard_size="1TB")
-            quantized = nf4.quantize(Path(dense), quantization)
+            quantized = nf4.quantize(dense, quantization)
             quantized.save_pretrained(folder, max_shard_size="1TB")
     parent.tokenizer.save_pretrained(folder)
 
@@ -216,6 +215,7 @@ def begin(kind: str, doc: str, dtype: torch.dtype = torch.float32) -> Job:
 
 
 def _snapshots(args: argparse.Namespace, its_settings: Any, parent: parents.Parent) -> Snapshots:
+    data = (args.text, args.splits, getattr(args, "teacher", None))
     key = files.digest(
         {
             "parent": parent.digest,
@@ -223,7 +223,7 @@ def _snapshots(args: argparse.Namespace, its_settings: Any, parent: parents.Pare
             "settings": asdict(its_settings),
             "on_quantized": args.on_quantized,
             "seed": args.seed,
-            "data": [files.sha256(args.text), files.sha256(args.splits)],
+            "data": [files.sha256(path) for path in data if path],
             "sources": [files.sha256(p) for p in sorted(_SOURCES.rglob("*.py"))],
         }
     )
