@@ -13,7 +13,7 @@ min_version("9.27")
 
 
 # a study file is whole: `--configfile` replaces the default study, it is not laid over it
-if "study" not in config:
+if not workflow.config_settings.configfiles:
 
     configfile: "config.yaml"
 

@@ -78,16 +78,15 @@ BAD_STUDIES = [
     (misspell_in_a_stage, ["stages.P", "'ratoi'", "use one of", "ratio"]),
     (set_method, ["stages.Q.method", "'nf5'", "ffn-neurons, logits, nf4"]),
 ]
-OPEN = pytest.mark.xfail(strict=True, reason="open defect of Snakefile and schema.py")
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         *BAD_STUDIES,
-        pytest.param(misspell_at_the_top, ["'ordering'", "use one of", "orderings"], marks=OPEN),
-        pytest.param(misspell_the_study, ["'stuyd'", "study"], marks=OPEN),
-        pytest.param(name_a_stage_base, ["stages", "'base'"], marks=OPEN),
+        (misspell_at_the_top, ["'ordering'", "use one of", "orderings"]),
+        (misspell_the_study, ["'stuyd'", "study"]),
+        (name_a_stage_base, ["stages", "'base'"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -218,7 +218,6 @@ FAULTS = [
     ("proof.max_degenerate", 1.5, ["proof.max_degenerate", "1.5", "at most 1"]),
 ]
 
-# told today in a way that does not help; see the reasons
 OPEN_FAULTS = [
     ("model.made.layer", 3, ["model.made", "'layer'", "layers"]),
     ("model.made.layers", 0, ["model.made.layers", "0", "at least 1"]),
@@ -245,7 +244,6 @@ def test_a_fault_is_one_sentence_with_file_key_value_and_remedy(key, value, word
     assert [word for word in words if word not in sentence] == [], sentence
 
 
-@pytest.mark.xfail(strict=True, reason="open defects of schema.py and study.py")
 @pytest.mark.parametrize(("key", "value", "words"), OPEN_FAULTS)
 def test_a_fault_that_is_not_told_well_yet(key, value, words):
     sentence = told(changed(key, value))

@@ -35,7 +35,8 @@ class Plan:
     """The nodes of a study.
 
     Attributes:
-        rows: the pipelines of the table, in the study's order, `base` first.
+        rows: the pipelines of the table: `base`, then every ordering in the study's order, each
+            after those of its prefixes that no row before it has.
         nodes: every pipeline that needs a checkpoint, parents before children, without `base`.
         refused: pipeline -> why it cannot exist; such a pipeline is a row but not a node.
     """
@@ -100,10 +101,10 @@ def plan(orderings: str | Sequence[str], stages: Mapping[str, Stage]) -> Plan:
         wanted = [p for p in dict.fromkeys(orderings) if p != BASE]
     for pipeline in wanted:
         _require_known(pipeline, stages)
-    refused = {p: why for p in wanted if (why := refusal(p, stages))}
-    rows = (BASE, *wanted)
-    nodes = dict.fromkeys(n for p in wanted if p not in refused for n in prefixes(p))
-    return Plan(rows, tuple(sorted(nodes, key=lambda p: len(split(p)))), refused)
+    rows = list(dict.fromkeys(prefix for pipeline in wanted for prefix in prefixes(pipeline)))
+    refused = {row: why for row in rows if (why := refusal(row, stages))}
+    nodes = sorted((row for row in rows if row not in refused), key=lambda p: len(split(p)))
+    return Plan((BASE, *rows), tuple(nodes), refused)
 
 
 def _require_known(pipeline: str, stages: Mapping[str, Stage]) -> None:

@@ -5,7 +5,8 @@ study file, the flags of every stage script and their help texts are all checked
 made from it.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,25 @@ def validate(value: Any, schema: Mapping[str, Any], source: str) -> None:
         HarnessError: the first fault, deepest first, with file, key, value and what to do.
     """
     validator = jsonschema.Draft202012Validator(schema)
-    faults = sorted(validator.iter_errors(value), key=lambda f: (-len(f.absolute_path), f.message))
+    faults = sorted(validator.iter_errors(value), key=_rank)
     if faults:
         raise HarnessError(f"{source}: {_sentence(faults[0])}")
+    for key, number in _numbers(value, ""):
+        if not math.isfinite(number):
+            raise HarnessError(f"{source}: {key}: {number} is not a finite number; correct it")
+
+
+def _rank(fault: ValidationError) -> tuple[int, bool, str]:
+    # a misspelt key is also a missing one: the first says more
+    return -len(fault.absolute_path), fault.validator != "additionalProperties", fault.message
+
+
+def _numbers(value: Any, key: str) -> Iterator[tuple[str, float]]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _numbers(item, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, float):
+        yield key, value
 
 
 def _sentence(fault: ValidationError) -> str:

@@ -3,6 +3,7 @@
 Pure Python: the Snakefile builds a `Study` wherever it is parsed, login nodes included.
 """
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from compression_order.errors import HarnessError
 from compression_order.orderings import Plan, Stage
 from compression_order.settings import COMMON, flags
 
+PUBLISHED = "published/published.csv"
 PLAIN_FORMS = ("lines", "jsonl")
 
 
@@ -126,6 +128,12 @@ class Study:
         return [*texts, *(task_path(name) for name in wanted["tasks"])]
 
 
+def published_studies(path: Path) -> set[str]:
+    """The studies whose figures the project carries."""
+    with path.open(newline="") as stream:
+        return {row["study"] for row in csv.DictReader(stream)}
+
+
 def text_path(name: str) -> str:
     """Path of a text."""
     return f"assets/text/{name}.jsonl"
@@ -170,6 +178,9 @@ def _check_names(config: Mapping[str, Any], root: Path) -> None:
     for key, entry in [("model", config["model"]), *((f"text.{n}", t) for n, t in texts.items())]:
         _require(entry.get("package", None), [None, *packages], f"{key}.package", "packages")
     _require(config["splits"]["text"], texts, "splits.text", "text")
+    if "published" in config:
+        known = sorted(published_studies(root / PUBLISHED))
+        _require(config["published"], known, "published", PUBLISHED)
     wanted = config["evaluations"]
     plain = [name for name, entry in texts.items() if entry["form"] in PLAIN_FORMS]
     for name in wanted["windows"]:
