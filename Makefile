@@ -32,7 +32,7 @@ MEM_MB ?= $(shell $(PYTHON) -c 'import os, pathlib; \
 SNAKEMAKE = $(IN_ENV) snakemake $(TARGET) --cores all --resources mem_mb=$(MEM_MB) gpu=$(GPUS) $(CONFIGFILE)
 CONFIGFILE = $(if $(filter-out config.yaml,$(STUDY)),--configfile $(STUDY))
 
-.PHONY: help env table smoke dry-run unlock test lint format lock dev-env study clean
+.PHONY: help env table smoke dry-run plan unlock test lint format lock dev-env study clean
 
 help: ## List the targets
 	@echo "usage: make TARGET [STUDY=config.yaml] [PYTHON=python3] [GPUS=1] [SLOW=0]"
@@ -53,6 +53,9 @@ smoke: env study ## Run the same workflow on a tiny model: results/smoke/table.c
 
 dry-run: env study ## Show the jobs that `make table` would run, and why
 	$(SNAKEMAKE) --dry-run
+
+plan: env study ## Sizes, FLOPs, memory and hours of STUDY, before anything runs
+	$(IN_ENV) python src/plan.py --study $(STUDY)
 
 unlock: env study ## Release the lock of a run that was killed
 	$(SNAKEMAKE) --unlock

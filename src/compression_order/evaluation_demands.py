@@ -1,0 +1,118 @@
+"""What the evaluations of a study take, as far as the study file says; the rest is assumed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from compression_order import demands, shapes
+from compression_order.demands import Demand, Memory, Part, State
+from compression_order.errors import HarnessError
+from compression_order.shapes import BF16
+from compression_order.study import Study, task_path
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """Lengths and counts that a study file does not say, because its data do.
+
+    Attributes:
+        conversation: mean tokens of a conversation; 0 takes the longest allowed, an upper bound
+            (for whole held-out conversations: a window of the evaluations).
+        question: tokens of a question with one answer.
+        text: tokens of a text that is scored whole (`max_tokens: 0`).
+        questions: questions of a set that is asked whole (0 in `tasks`).
+    """
+
+    conversation: int
+    question: int
+    text: int
+    questions: int
+
+    def cut(self, longest: int) -> int:
+        """Mean tokens of a conversation that is cut at `longest`."""
+        return min(self.conversation or longest, longest)
+
+
+def _held_out(study: Study, assumed: Assumed) -> tuple[int, int]:
+    """Held-out conversations, whole, and their tokens each."""
+    length = assumed.conversation or study.config["evaluations"]["seq_len"]
+    return study.config["splits"]["held_out"], length
+
+
+def _reference_bytes(study: Study, base: State, assumed: Assumed) -> int:
+    documents, length = _held_out(study, assumed)
+    return BF16 * (base.shape.head + documents * length * base.shape.hidden)
+
+
+def reference(study: Study, base: State, assumed: Assumed) -> Demand:
+    """Keep the base's hidden states on the held-out conversations."""
+    documents, length = _held_out(study, assumed)
+    kept = _reference_bytes(study, base, assumed)
+    memory = Memory(
+        weights=shapes.dense_bytes(base.shape),
+        teacher=kept,
+        activations=demands.passing(base.shape, 1, length, 0),
+    )
+    part = demands.forward(base.shape, "reference", documents, length, 0)
+    return Demand((part,), memory, base.bytes, kept)
+
+
+def tasks(study: Study, assumed: Assumed, root: Path) -> list[tuple[str, int]]:
+    """Each task and its sequences: its questions times the passes that one takes."""
+    asked = study.config["evaluations"]["tasks"].items()
+    return [(name, (n or assumed.questions) * _passes(root, task_path(name))) for name, n in asked]
+
+
+def _passes(root: Path, path: str) -> int:
+    """The passes of one question.
+
+    Choices that the task file lists are labels of one token, which share a pass; choices from
+    the data take a pass each, and the chance level says how many they are.
+
+    Raises:
+        HarnessError: the task file does not say it.
+    """
+    task = yaml.safe_load((root / path).read_text())
+    if isinstance(task.get("doc_to_choice"), list):
+        return 1
+    chance = task.get("metadata", {}).get("chance")
+    if not chance:
+        raise HarnessError(f"{path}: metadata.chance is missing; give the level of guessing")
+    return round(1 / chance)
+
+
+def _scored(
+    study: Study, state: State, asked: list[tuple[str, int]], assumed: Assumed
+) -> Iterator[Part]:
+    wanted = study.config["evaluations"]
+    window = wanted["seq_len"]
+    for text in wanted["windows"]:
+        windows = (wanted["max_tokens"] or assumed.text) // window
+        yield demands.forward(state.shape, f"windows {text}", windows, window)
+    documents, length = _held_out(study, assumed)
+    name = f"documents {study.config['splits']['text']}"
+    own = demands.forward(state.shape, name, documents, length)
+    base_head = 2 * own.tokens * state.shape.head
+    yield Part(name, own.tokens, own.flops + base_head)  # the base's logits, for fidelity
+    for task, sequences in asked:
+        yield demands.forward(state.shape, f"task {task}", sequences, assumed.question)
+
+
+def measure(
+    study: Study, state: State, base: State, asked: list[tuple[str, int]], assumed: Assumed
+) -> Demand:
+    """Score one checkpoint; a 4-bit one as its dequantized weights. `asked`: see `tasks`."""
+    wanted, shape = study.config["evaluations"], state.shape
+    kept = _reference_bytes(study, base, assumed)
+    longest = max(wanted["seq_len"], _held_out(study, assumed)[1])
+    chunk = demands.SCORE_CHUNK * shape.vocabulary * demands.SCORED_LOGIT
+    activations = [demands.passing(shape, 1, longest, chunk)]
+    if asked:
+        batch, length = wanted["batch_size"], assumed.question
+        logits = batch * length * shape.vocabulary * demands.ANSWERED_LOGIT
+        activations.append(demands.passing(shape, batch, length, logits))
+    memory = Memory(shapes.dense_bytes(shape), teacher=kept, activations=max(activations))
+    parts = tuple(_scored(study, state, asked, assumed))
+    return Demand(parts, memory, state.bytes + kept, 0)

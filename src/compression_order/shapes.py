@@ -1,0 +1,239 @@
+"""Parameters, bytes and multiplications of a model from its configuration file alone.
+
+Pure arithmetic: no torch, no weights. `sizes.py` counts the same on torch's meta device;
+tests/test_plan.py holds the two together. The models are decoders of the Llama family: gated
+feed-forward blocks, RMS norms, grouped-query attention, no biases but Qwen2's on queries, keys
+and values.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from compression_order import files
+from compression_order.errors import HarnessError
+
+FOLDER = Path(__file__).parents[2] / "architectures"
+BF16, FP32 = 2, 4  # bytes a number
+
+# model_type -> whether the linears of queries, keys and values have biases
+_QKV_BIAS = {"llama": False, "qwen2": True}
+_FIELDS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "vocab_size",
+)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shape of a decoder.
+
+    Attributes:
+        hidden: channels of the residual stream.
+        ffn: feed-forward neurons a layer.
+        layers: decoder layers.
+        heads: query heads a layer.
+        key_value_heads: heads that the query heads share.
+        head_dim: channels a head.
+        vocabulary: rows of the embedding.
+        tied: whether the output head is the embedding.
+        qkv_bias: whether queries, keys and values have biases.
+    """
+
+    hidden: int
+    ffn: int
+    layers: int
+    heads: int
+    key_value_heads: int
+    head_dim: int
+    vocabulary: int
+    tied: bool
+    qkv_bias: bool
+
+    @property
+    def attention(self) -> int:
+        """Channels of all query heads of a layer."""
+        return self.heads * self.head_dim
+
+    @property
+    def linears(self) -> tuple[int, ...]:
+        """Weights of every linear of the decoder layers, one by one; the head is not among them."""
+        keys = self.hidden * self.key_value_heads * self.head_dim
+        queries = self.hidden * self.attention
+        ffn = self.hidden * self.ffn
+        return (queries, keys, keys, queries, ffn, ffn, ffn) * self.layers
+
+    @property
+    def head(self) -> int:
+        """Weights of the output head: the embedding's where they are tied."""
+        return self.vocabulary * self.hidden
+
+    @property
+    def other(self) -> int:
+        """Parameters outside those linears: embedding, untied head, norms, biases."""
+        norms = (2 * self.layers + 1) * self.hidden
+        width = (self.heads + 2 * self.key_value_heads) * self.head_dim
+        return self.head * (1 if self.tied else 2) + norms + self.qkv_bias * self.layers * width
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, a tied embedding counted once."""
+        return sum(self.linears) + self.other
+
+    def with_ffn(self, width: int) -> "Architecture":
+        """The same model with another feed-forward width."""
+        return replace(self, ffn=width)
+
+
+def known() -> list[str]:
+    """The names of the architectures kept as data."""
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def named(name: str, folder: Path = FOLDER) -> Architecture:
+    """The architecture kept as `architectures/<name>.json`.
+
+    Raises:
+        HarnessError: there is no such file, or it lacks a field.
+    """
+    path = folder / f"{name}.json"
+    if not path.exists():
+        raise HarnessError(
+            f"the model {name!r} has no architecture: write {folder.name}/{path.name} from the "
+            f"config.json of its checkpoint, or use one of: {', '.join(known())}"
+        )
+    return from_config(files.read_json(path), str(path.relative_to(folder.parent)))
+
+
+def from_config(config: Mapping[str, Any], source: str) -> Architecture:
+    """The architecture of a Hugging Face config.json; fields not needed are passed over.
+
+    Args:
+        config: the file as read.
+        source: its name, for messages.
+
+    Raises:
+        HarnessError: a field is missing, or the model is not of the family.
+    """
+    for field in (*_FIELDS, "model_type", "tie_word_embeddings"):
+        if field not in config:
+            raise HarnessError(
+                f"{source}: the field {field!r} is missing; copy it from the model's config.json"
+            )
+    for field in _FIELDS:
+        if type(config[field]) is not int or config[field] < 1:
+            raise HarnessError(
+                f"{source}: {field} is {config[field]!r}, not a whole number of at least 1; "
+                "copy it from the model's config.json"
+            )
+    _require_family(config, source)
+    hidden, ffn, layers, heads, shared, vocabulary = (config[field] for field in _FIELDS)
+    return Architecture(
+        hidden=hidden,
+        ffn=ffn,
+        layers=layers,
+        heads=heads,
+        key_value_heads=shared,
+        head_dim=config.get("head_dim") or hidden // heads,
+        vocabulary=vocabulary,
+        tied=bool(config["tie_word_embeddings"]),
+        qkv_bias=_QKV_BIAS[config["model_type"]],
+    )
+
+
+def _require_family(config: Mapping[str, Any], source: str) -> None:
+    if config["model_type"] not in _QKV_BIAS:
+        raise HarnessError(
+            f"{source}: model_type {config['model_type']!r} has no formulas; "
+            f"use one of: {', '.join(_QKV_BIAS)}"
+        )
+    for field in ("attention_bias", "mlp_bias"):
+        if config.get(field):
+            raise HarnessError(f"{source}: {field} is true, which the formulas do not know")
+
+
+def of_made(made: Mapping[str, Any]) -> Architecture:
+    """The architecture of a model that `src/make_model.py` makes: Llama's, tied."""
+    return Architecture(
+        hidden=made["hidden"],
+        ffn=made["ffn"],
+        layers=made["layers"],
+        heads=made["heads"],
+        key_value_heads=made["key_value_heads"],
+        head_dim=made["hidden"] // made["heads"],
+        vocabulary=made["vocabulary"],
+        tied=True,
+        qkv_bias=False,
+    )
+
+
+def kept_width(width: int, ratio: float, round_to: int) -> int:
+    """The feed-forward neurons left; see `methods.ffn_neurons.kept_width`, whose twin this is."""
+    left = width - int(ratio * width)
+    rounded = round_to * max(1, round(left / round_to))
+    if not 0 < rounded < width:
+        raise HarnessError(
+            f"ratio {ratio} with round_to {round_to} leaves {rounded} of {width} FFN neurons; "
+            f"choose a ratio that removes at least one block of {round_to} and keeps one"
+        )
+    return rounded
+
+
+def dense_bytes(shape: Architecture) -> int:
+    """bf16: two bytes a parameter."""
+    return BF16 * shape.parameters
+
+
+def nf4_bytes(shape: Architecture, double_quant: bool) -> int:
+    """NF4 linears, everything else in bf16 (DESIGN section 7; `sizes.nf4_bytes`)."""
+    return sum(_nf4_linear(n, double_quant) for n in shape.linears) + BF16 * shape.other
+
+
+def _nf4_linear(weights: int, double_quant: bool) -> int:
+    # codes, scales (int8 with their own scales and code book, or float32), NF4's code book
+    blocks = ceil(weights / 64)
+    scales = blocks + 4 * ceil(blocks / 256) + 4 * 256 if double_quant else 4 * blocks
+    return ceil(weights / 2) + scales + 4 * 16
+
+
+@dataclass(frozen=True)
+class Macs:
+    """Multiply-accumulates of one forward pass over [batch, length] tokens.
+
+    Counted: the linears of the decoder layers, the two matrix products of attention over the
+    full square of positions (the causal half that some kernels skip included), the output head
+    at `predicted` positions. Not counted: norms, rotary embeddings, softmax, activation
+    functions, biases, residual additions: together below 0.1% here.
+
+    Llama-2-7B, (1, 64): linears 414.464, head 8.389, attention 1.074, total 423.927 GMac; the
+    published table prints 425.12. The difference of 1.193, term by term: rotary 0.034
+    (4 a channel of the heads), norms 0.034 (2 a channel, 65 norms), softmax 0.004, SiLU 0.023
+    give 424.021, which LLM-Pruner's counter prints for this model as 424.02. The 1.100 left are
+    attention's two products, softmax and SiLU once more (1.074 + 0.004 + 0.023), as a counter
+    does that hooks both modules and functions: inferred from the sum, 425.122; the code that
+    printed the figure was not run.
+    """
+
+    linears: int
+    attention: int
+    head: int
+
+    @property
+    def total(self) -> int:
+        """All three."""
+        return self.linears + self.attention + self.head
+
+
+def macs(shape: Architecture, batch: int, length: int, predicted: int) -> Macs:
+    """A forward pass over `batch` sequences of `length` tokens; the head at `predicted` of all."""
+    return Macs(
+        linears=batch * length * sum(shape.linears),
+        attention=batch * shape.layers * 2 * length * length * shape.attention,
+        head=predicted * shape.head,
+    )

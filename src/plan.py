@@ -1,0 +1,225 @@
+r"""python src/plan.py --study config.yaml --device cpu-2-cores --utilization 0.3
+
+Say what a study will take before anything runs: sizes, operations, memory, hours. Needs no
+weights, no network and no torch. Writes one row a job, a part of a job or a total, all figures
+of one copy of a job: results/<study>/plan.csv.
+"""
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from compression_order import (
+    devices,
+    errors,
+    files,
+    plan_text,
+    planning,
+    settings,
+    shapes,
+    study,
+    timetable,
+)
+from compression_order.errors import HarnessError
+from compression_order.evaluation_demands import Assumed
+from compression_order.planning import Job
+
+ROOT = Path(__file__).resolve().parents[1]
+MIB, GB = 2**20, 1e9
+PROMPT = 64  # tokens of the input whose multiply-accumulates are counted
+COLUMNS = (
+    *("kind", "job", "part", "pipeline", "copies", "after"),
+    *("parameters", "bytes", "mib", "compression_ratio", "macs_1x64"),
+    *("tokens", "flops", "hours", "device", "utilization"),
+    *("weights_bytes", "gradients_bytes", "optimizer_bytes", "teacher_bytes"),
+    *("activations_bytes", "peak_bytes", "read_bytes", "written_bytes"),
+)
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """A device at an assumed share of its peak."""
+
+    name: str
+    device: devices.Device
+    utilization: float
+
+    def of(self, flops: int) -> Row:
+        """The columns of work that one worker does."""
+        return {
+            "flops": flops,
+            "hours": f"{timetable.hours(flops, self.device, self.utilization):.6g}",
+            "device": self.name,
+            "utilization": self.utilization,
+        }
+
+
+def parse_args() -> argparse.Namespace:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = settings.Parser(description=__doc__, formatter_class=formatter)
+    add = parser.add_argument
+    add("--study", type=Path, default=Path("config.yaml"), help="(default: config.yaml)")
+    add("--architecture", help="plan for architectures/NAME.json (default: the study's model)")
+    add("--csv", type=Path, help="file to write (default: results/<study>/plan.csv)")
+    group = parser.add_argument_group("device")
+    known = ", ".join(devices.DEVICES)
+    group.add_argument("--device", default="cpu-2-cores", help=f"{known} (default: cpu-2-cores)")
+    group.add_argument(
+        "--utilization", type=float, default=0.3, help="share of its peak, 0 to 1 (default: 0.3)"
+    )
+    assumed = parser.add_argument_group("what the data decide, assumed here")
+    for name, value, meaning in (
+        ("conversation", 0, "mean tokens of a conversation; 0: the longest allowed"),
+        ("question", 64, "tokens of a question with one answer"),
+        ("text", 300_000, "tokens of a text that is scored whole (max_tokens: 0)"),
+        ("questions", 1000, "questions of a set that is asked whole (0)"),
+    ):
+        assumed.add_argument(
+            f"--{name}", type=int, default=value, help=f"{meaning} (default: {value})"
+        )
+    return parser.parse_args(sys.argv[1:])
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse numbers out of their range."""
+    if not 0 < args.utilization <= 1:
+        raise HarnessError(
+            f"--utilization: {args.utilization} is not a share; give more than 0, at most 1"
+        )
+    for name, least in (("conversation", 0), ("question", 1), ("text", 1), ("questions", 1)):
+        if getattr(args, name) < least:
+            raise HarnessError(f"--{name}: {getattr(args, name)} is too small; at least {least}")
+
+
+def read_study(path: Path) -> study.Study:
+    try:
+        config = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise HarnessError(f"{path} does not exist; name a study, such as config.yaml") from None
+    except yaml.YAMLError as fault:
+        raise HarnessError(f"{path} is not YAML ({' '.join(str(fault).split())})") from None
+    return study.build(config, str(path), ROOT)
+
+
+def rows(planned: Sequence[Job], totals: Sequence[timetable.Total], pace: Pace) -> Iterator[Row]:
+    base = planned[0].state
+    assert base is not None
+    for job in planned:
+        yield job_row(job, base.bytes, pace)
+        for part in job.demand.parts:
+            named = {"kind": "part", "job": job.name, "part": part.name, "copies": job.copies}
+            yield {**named, "tokens": part.tokens, **pace.of(part.flops)}
+    for total in totals:
+        yield {"kind": "total", "job": total.name, "copies": total.jobs, **pace.of(total.flops)}
+
+
+def job_row(job: Job, base_bytes: int, pace: Pace) -> Row:
+    demand, memory = job.demand, job.demand.memory
+    row: Row = {
+        "kind": job.kind,
+        "job": job.name,
+        "pipeline": job.pipeline,
+        "copies": job.copies,
+        "after": " + ".join(job.after),
+        "tokens": demand.tokens,
+        "weights_bytes": memory.weights,
+        "gradients_bytes": memory.gradients,
+        "optimizer_bytes": memory.optimizer,
+        "teacher_bytes": memory.teacher,
+        "activations_bytes": memory.activations,
+        "peak_bytes": memory.peak,
+        "read_bytes": demand.read,
+        "written_bytes": demand.written,
+        **pace.of(demand.flops),
+    }
+    if job.state:
+        row |= {
+            "parameters": job.state.shape.parameters,
+            "bytes": job.state.bytes,
+            "mib": f"{job.state.bytes / MIB:.1f}",
+            "compression_ratio": f"{base_bytes / job.state.bytes:.4f}",
+            "macs_1x64": shapes.macs(job.state.shape, 1, PROMPT, PROMPT).total,
+        }
+    return row
+
+
+def write(path: Path, table: Sequence[Row]) -> None:
+    with files.replacing(path) as aside, aside.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+
+
+def tell(table: Sequence[Row], planned: Sequence[Job], path: Sequence[str], pace: Pace) -> None:
+    views = (plan_text.pipelines, plan_text.demanded, plan_text.parts, plan_text.summed)
+    print(*(view(table) for view in views), sep="\n\n")
+    print(f"\ncritical path: {' > '.join(path)}")
+    room = pace.device.memory
+    for job in planned:
+        if room is not None and job.demand.memory.peak > room:
+            needs = job.demand.memory.peak / GB
+            print(f"does not fit: {job.name} needs {needs:.1f} GB of {room / GB:.1f} GB")
+
+
+def told(args: argparse.Namespace, pace: Pace) -> str:
+    """What the figures rest on."""
+    length = f"{args.conversation} tokens" if args.conversation else "as long as their cut allows"
+    held_out = f"{args.conversation} tokens too" if args.conversation else "a window of tokens"
+    return f"""
+MB and TFLOP are decimal, memory is in MB at the peak of a job and without libraries, and a
+multiply-accumulate is two operations. Figures are of one copy of a job, totals of all.
+Assumed: {pace.name}: {pace.device.source};
+{pace.utilization:.0%} of that, for computing alone: no start-up, loading or optimizer;
+conversations {length} (held-out ones are not cut: {held_out}),
+questions of {args.question} tokens, whole texts of {args.text:,} tokens, \
+whole sets of {args.questions:,} questions (--help).
+Not planned: fetching the data, and fetching, converting or making the model."""
+
+
+def main() -> None:
+    args = parse_args()
+    check(args)
+    pace = Pace(args.device, devices.named(args.device), args.utilization)
+    asked = read_study(args.study)
+    assumed = Assumed(args.conversation, args.question, args.text, args.questions)
+    shape = planning.architecture(asked, args.architecture)
+    planned = planning.jobs(asked, shape, assumed, ROOT)
+    path = timetable.critical_path(planned)
+    table = list(rows(planned, totals(asked, planned, path, assumed, pace), pace))
+    suffix = f".{args.architecture}" if args.architecture else ""
+    out = args.csv or Path("results", asked.name, f"plan{suffix}.csv")
+    write(out, table)
+    tell(table, planned, path, pace)
+    print(told(args, pace))
+    print(f"Written: {out}")
+
+
+def totals(
+    asked: study.Study,
+    planned: Sequence[Job],
+    path: Sequence[str],
+    assumed: Assumed,
+    pace: Pace,
+) -> list[timetable.Total]:
+    flops: Mapping[str, int] = {job.name: job.demand.flops for job in planned}
+    everything = timetable.all_jobs(planned)
+    workers = pace.device.workers
+    beside = timetable.side_by_side(planned, workers)
+    return [
+        everything,
+        timetable.Total(f"until done, {workers} at a time", everything.jobs, beside),
+        timetable.Total("critical path", len(path), sum(flops[name] for name in path)),
+        timetable.saved_by_prefixes(asked, planned),
+        timetable.saved_by_cache(asked, planned, assumed),
+    ]
+
+
+if __name__ == "__main__":
+    errors.run(main)
