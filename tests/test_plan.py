@@ -19,6 +19,7 @@ from compression_order import (
     chat,
     demands,
     evaluation_demands,
+    formulas,
     losses,
     planning,
     scoring,
@@ -30,7 +31,6 @@ from compression_order import (
 )
 from compression_order.devices import DEVICES
 from compression_order.errors import HarnessError
-from compression_order.methods import ffn_neurons
 
 MIB = 2**20
 ASSUMED = evaluation_demands.Assumed(conversation=0, question=64, text=300_000, questions=1000)
@@ -96,39 +96,27 @@ def test_shapes_are_those_of_the_meta_device(name: str) -> None:
     own, meta = shapes.named(name), sizes.shape_of(huggingface(fields))
     assert sorted(own.linears) == sorted(meta.linears)
     assert own.other == meta.other
-    assert shapes.dense_bytes(own) == sizes.dense_bytes(meta)
+    assert formulas.dense_bytes(own) == formulas.dense_bytes(meta)
     for double_quant in (True, False):
-        assert shapes.nf4_bytes(own, double_quant) == sizes.nf4_bytes(meta, double_quant)
+        assert formulas.nf4_bytes(own, double_quant) == formulas.nf4_bytes(meta, double_quant)
 
 
 def test_the_published_sizes_and_ratios() -> None:
     whole = shapes.named("qwen2.5-3b")
-    pruned = whole.with_ffn(shapes.kept_width(whole.ffn, 0.3, 1))
+    pruned = whole.with_ffn(formulas.kept_width(whole.ffn, 0.3, 1))
     assert (pruned.ffn, pruned.parameters) == (7706, 2_355_589_120)
     stored = [
-        shapes.dense_bytes(whole),
-        shapes.dense_bytes(pruned),
-        shapes.nf4_bytes(whole, True),
-        shapes.nf4_bytes(pruned, True),
+        formulas.dense_bytes(whole),
+        formulas.dense_bytes(pruned),
+        formulas.nf4_bytes(whole, True),
+        formulas.nf4_bytes(pruned, True),
     ]
     assert [round(n / MIB, 1) for n in stored] == [5886.0, 4492.9, 1959.2, 1599.9]
     assert [round(stored[0] / n, 4) for n in stored] == [1.0, 1.3100, 3.0042, 3.6790]
 
 
 def test_the_nf4_file_of_smollm2() -> None:
-    assert shapes.nf4_bytes(shapes.named("smollm2-135m-instruct"), True) == 111_691_056
-
-
-@pytest.mark.parametrize("ratio", [0.01, 0.1, 0.25, 0.3, 0.9, 0.99])
-@pytest.mark.parametrize(("width", "round_to"), [(11008, 1), (1536, 64), (256, 64), (64, 64)])
-def test_the_kept_width_is_the_methods(width: int, round_to: int, ratio: float) -> None:
-    def kept(function: Any) -> Any:
-        try:
-            return function(width, ratio, round_to)
-        except HarnessError as fault:
-            return str(fault)
-
-    assert kept(shapes.kept_width) == kept(ffn_neurons.kept_width)
+    assert formulas.nf4_bytes(shapes.named("smollm2-135m-instruct"), True) == 111_691_056
 
 
 def test_constants_are_those_of_the_code_that_runs() -> None:

@@ -9,7 +9,7 @@ from conftest import Lab
 from safetensors import safe_open
 from transformers import LlamaConfig, PretrainedConfig, Qwen2Config
 
-from compression_order import files, sizes
+from compression_order import files, formulas, sizes
 
 MIB = 2**20
 
@@ -48,22 +48,22 @@ def test_the_published_sizes(ffn: int, parameters: int, dense: float, nf4: float
     shape = sizes.shape_of(qwen(ffn))
     assert shape.total == parameters
     assert len(shape.linears) == 36 * 7
-    assert round(sizes.dense_bytes(shape) / MIB, 1) == dense
-    assert round(sizes.nf4_bytes(shape) / MIB, 1) == nf4
+    assert round(formulas.dense_bytes(shape) / MIB, 1) == dense
+    assert round(formulas.nf4_bytes(shape) / MIB, 1) == nf4
 
 
 def test_the_published_ratios() -> None:
     whole, pruned = sizes.shape_of(qwen(11008)), sizes.shape_of(qwen(7706))
-    base = sizes.dense_bytes(whole)
-    assert round(base / sizes.dense_bytes(pruned), 4) == 1.3100
-    assert round(base / sizes.nf4_bytes(whole), 4) == 3.0042
-    assert round(base / sizes.nf4_bytes(pruned), 4) == 3.6790
+    base = formulas.dense_bytes(whole)
+    assert round(base / formulas.dense_bytes(pruned), 4) == 1.3100
+    assert round(base / formulas.nf4_bytes(whole), 4) == 3.0042
+    assert round(base / formulas.nf4_bytes(pruned), 4) == 3.6790
 
 
 def test_smollm2() -> None:
     shape = sizes.shape_of(smollm2())
     assert shape.total == 134_515_008
-    assert sizes.nf4_bytes(shape) == 111_691_056
+    assert formulas.nf4_bytes(shape) == 111_691_056
 
 
 def test_an_untied_head_counts() -> None:
@@ -76,9 +76,9 @@ def test_an_untied_head_counts() -> None:
 
 def test_one_linear_by_hand() -> None:
     # 64 x 65 = 4160 weights: 2080 bytes, 65 blocks of scales, one block of 256 of those
-    assert sizes.nf4_linear_bytes(4160) == 2080 + 65 + 4 + 1024 + 64
+    assert formulas.nf4_linear_bytes(4160) == 2080 + 65 + 4 + 1024 + 64
     # 1024 x 1024: 16,384 blocks, 64 blocks of those
-    assert sizes.nf4_linear_bytes(2**20) == 2**19 + 16384 + 256 + 1024 + 64
+    assert formulas.nf4_linear_bytes(2**20) == 2**19 + 16384 + 256 + 1024 + 64
 
 
 def take_apart(path: Path) -> tuple[int, int, int]:
@@ -113,12 +113,12 @@ def tiny(lab: Lab, ffn: int = 256) -> sizes.Shape:
 
 
 def test_stored_files_have_these_sizes_to_the_byte(lab: Lab, tmp_path: Path) -> None:
-    agrees(lab.base, sizes.dense_bytes(tiny(lab)))
-    agrees(lab.quantized, sizes.nf4_bytes(tiny(lab)))
+    agrees(lab.base, formulas.dense_bytes(tiny(lab)))
+    agrees(lab.quantized, formulas.nf4_bytes(tiny(lab)))
     lab.stage(lab.quantized, tmp_path / "Q-P")
-    agrees(tmp_path / "Q-P", sizes.nf4_bytes(tiny(lab, 192)))
+    agrees(tmp_path / "Q-P", formulas.nf4_bytes(tiny(lab, 192)))
     lab.stage(lab.base, tmp_path / "P")
-    agrees(tmp_path / "P", sizes.dense_bytes(tiny(lab, 192)))
+    agrees(tmp_path / "P", formulas.dense_bytes(tiny(lab, 192)))
 
 
 def test_the_metadata_is_one_tensor_a_quantized_linear(lab: Lab) -> None:

@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from compression_order import chat, files, parents
 from compression_order.errors import HarnessError
+from compression_order.formulas import kept_width
 from compression_order.methods import ffn_neurons, nf4
-from compression_order.methods.ffn_neurons import kept_width
 
 IDS = torch.tensor([[1, 85, 91, 85, 86, 71, 79, 201, 59, 223, 264, 71]])
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from compression_order import parents, sizes
+from compression_order import formulas, parents, sizes
 from compression_order.errors import HarnessError
 from compression_order.methods import nf4
 
@@ -117,9 +117,9 @@ def prove_size(folder: Path, name: str, quantization: nf4.Settings | None) -> di
     stored = sizes.stored_bytes(folder / parents.WEIGHTS)
     shape = sizes.shape_of(_dense_config(folder))
     if quantization:
-        analytic = sizes.nf4_bytes(shape, quantization.double_quant)
+        analytic = formulas.nf4_bytes(shape, quantization.double_quant)
     else:
-        analytic = sizes.dense_bytes(shape)
+        analytic = formulas.dense_bytes(shape)
     if stored.weights != analytic:
         raise ClaimError(
             f"{name}: {parents.WEIGHTS} holds {stored.weights} bytes of weights, the formula "

@@ -13,7 +13,8 @@ pass; libraries, allocator and files mapped into memory come on top.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from compression_order.shapes import BF16, FP32, Architecture, dense_bytes, macs, nf4_bytes
+from compression_order.formulas import BF16, FP32, dense_bytes, nf4_bytes
+from compression_order.shapes import Architecture, macs
 
 LOSS_CHUNK = 256  # tokens whose logits are in memory at a time; `losses.chunked`
 SCORE_CHUNK = 128  # likewise; `scoring.CHUNK`

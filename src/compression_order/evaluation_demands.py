@@ -6,10 +6,10 @@ from pathlib import Path
 
 import yaml
 
-from compression_order import demands, shapes
+from compression_order import demands, formulas
 from compression_order.demands import Demand, Memory, Part, State
 from compression_order.errors import HarnessError
-from compression_order.shapes import BF16
+from compression_order.formulas import BF16
 from compression_order.study import Study, task_path
 
 
@@ -51,7 +51,7 @@ def reference(study: Study, base: State, assumed: Assumed) -> Demand:
     documents, length = _held_out(study, assumed)
     kept = _reference_bytes(study, base, assumed)
     memory = Memory(
-        weights=shapes.dense_bytes(base.shape),
+        weights=formulas.dense_bytes(base.shape),
         teacher=kept,
         activations=demands.passing(base.shape, 1, length, 0),
     )
@@ -113,6 +113,6 @@ def measure(
         batch, length = wanted["batch_size"], assumed.question
         logits = batch * length * shape.vocabulary * demands.ANSWERED_LOGIT
         activations.append(demands.passing(shape, batch, length, logits))
-    memory = Memory(shapes.dense_bytes(shape), teacher=kept, activations=max(activations))
+    memory = Memory(formulas.dense_bytes(shape), teacher=kept, activations=max(activations))
     parts = tuple(_scored(study, state, asked, assumed))
     return Demand(parts, memory, state.bytes + kept, 0)

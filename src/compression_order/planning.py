@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compression_order import demands, evaluation_demands, orderings, shapes
+from compression_order import demands, evaluation_demands, formulas, orderings, shapes
 from compression_order.demands import Demand, Memory, State, Training
 from compression_order.errors import HarnessError
 from compression_order.evaluation_demands import Assumed
@@ -87,7 +87,7 @@ def jobs(study: Study, shape: Architecture, assumed: Assumed, root: Path) -> lis
 
 def _base(base: State, seeds: int) -> Job:
     # the weights are linked, not copied
-    memory = Memory(weights=shapes.dense_bytes(base.shape))
+    memory = Memory(weights=formulas.dense_bytes(base.shape))
     return Job(BASE, "base", BASE, seeds, (), Demand((), memory, base.bytes, 0), base)
 
 
@@ -143,7 +143,7 @@ def child(parent: State, stage: Stage) -> State:
     if stage.method == "logits":
         return State(parent.shape, kept)
     ratio, step = setting(stage, "ratio"), setting(stage, "round_to")
-    return State(parent.shape.with_ffn(shapes.kept_width(parent.shape.ffn, ratio, step)), kept)
+    return State(parent.shape.with_ffn(formulas.kept_width(parent.shape.ffn, ratio, step)), kept)
 
 
 def _stage(study: Study, node: str, parent: State, assumed: Assumed) -> Job:

@@ -8,7 +8,6 @@ and values.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from compression_order import files
 from compression_order.errors import HarnessError
 
 FOLDER = Path(__file__).parents[2] / "architectures"
-BF16, FP32 = 2, 4  # bytes a number
 
 # model_type -> whether the linears of queries, keys and values have biases
 _QKV_BIAS = {"llama": False, "qwen2": True}
@@ -171,35 +169,6 @@ def of_made(made: Mapping[str, Any]) -> Architecture:
         tied=True,
         qkv_bias=False,
     )
-
-
-def kept_width(width: int, ratio: float, round_to: int) -> int:
-    """The feed-forward neurons left; see `methods.ffn_neurons.kept_width`, whose twin this is."""
-    left = width - int(ratio * width)
-    rounded = round_to * max(1, round(left / round_to))
-    if not 0 < rounded < width:
-        raise HarnessError(
-            f"ratio {ratio} with round_to {round_to} leaves {rounded} of {width} FFN neurons; "
-            f"choose a ratio that removes at least one block of {round_to} and keeps one"
-        )
-    return rounded
-
-
-def dense_bytes(shape: Architecture) -> int:
-    """bf16: two bytes a parameter."""
-    return BF16 * shape.parameters
-
-
-def nf4_bytes(shape: Architecture, double_quant: bool) -> int:
-    """NF4 linears, everything else in bf16 (DESIGN section 7; `sizes.nf4_bytes`)."""
-    return sum(_nf4_linear(n, double_quant) for n in shape.linears) + BF16 * shape.other
-
-
-def _nf4_linear(weights: int, double_quant: bool) -> int:
-    # codes, scales (int8 with their own scales and code book, or float32), NF4's code book
-    blocks = ceil(weights / 64)
-    scales = blocks + 4 * ceil(blocks / 256) + 4 * 256 if double_quant else 4 * blocks
-    return ceil(weights / 2) + scales + 4 * 16
 
 
 @dataclass(frozen=True)

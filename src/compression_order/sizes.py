@@ -1,16 +1,13 @@
-"""The size of a checkpoint from its configuration alone (DESIGN section 7), in bytes."""
+"""What a checkpoint weighs: counted on the meta device, and read off the stored file."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from torch import nn
 from transformers import AutoModelForCausalLM, PretrainedConfig
-
-BYTES_PER_WEIGHT = 2  # bf16
 
 
 @dataclass(frozen=True)
@@ -34,29 +31,6 @@ def shape_of(config: PretrainedConfig) -> Shape:
     linears = [m for m in model.modules() if isinstance(m, nn.Linear) and m is not head]
     counts = tuple(m.weight.numel() for m in linears)
     return Shape(counts, model.num_parameters() - sum(counts))
-
-
-def dense_bytes(shape: Shape) -> int:
-    """bf16: two bytes a parameter."""
-    return BYTES_PER_WEIGHT * shape.total
-
-
-def nf4_linear_bytes(weights: int, double_quant: bool = True) -> int:
-    """One linear in NF4 (bitsandbytes; Dettmers et al. 2023, section 3).
-
-    Half a byte a weight, the code book of NF4 (16 float32) and one scale a block of 64:
-    float32, or with double quantization int8, with one float32 scale a block of 256 of those
-    and their code book (256 float32).
-    """
-    blocks = ceil(weights / 64)
-    scales = blocks + 4 * ceil(blocks / 256) + 4 * 256 if double_quant else 4 * blocks
-    return ceil(weights / 2) + scales + 4 * 16
-
-
-def nf4_bytes(shape: Shape, double_quant: bool = True) -> int:
-    """NF4 linears, everything else in bf16."""
-    linears = sum(nf4_linear_bytes(n, double_quant) for n in shape.linears)
-    return linears + BYTES_PER_WEIGHT * shape.other
 
 
 @dataclass(frozen=True)

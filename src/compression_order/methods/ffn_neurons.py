@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from compression_order import chat, training
-from compression_order.errors import HarnessError
+from compression_order import chat, formulas, training
 
 
 @dataclass(frozen=True)
@@ -27,25 +26,6 @@ class Settings:
     calibration_batch: int = 4
     seq_len: int = 256
     recovery: training.Training = field(default_factory=training.Training)
-
-
-def kept_width(width: int, ratio: float, round_to: int) -> int:
-    """The neurons left of `width` after `ratio` of them went, a multiple of `round_to`.
-
-    As the reference study counts (arXiv 2511.19495): `int(ratio * width)` go. The remainder is
-    then rounded to the nearest multiple, and never reaches 0.
-
-    Raises:
-        HarnessError: nothing would go, or nothing would be left.
-    """
-    left = width - int(ratio * width)
-    rounded = round_to * max(1, round(left / round_to))
-    if not 0 < rounded < width:
-        raise HarnessError(
-            f"ratio {ratio} with round_to {round_to} leaves {rounded} of {width} FFN neurons; "
-            f"choose a ratio that removes at least one block of {round_to} and keeps one"
-        )
-    return rounded
 
 
 def blocks(model: PreTrainedModel) -> list[Any]:
@@ -147,6 +127,6 @@ def apply(
     Returns:
         What the checkpoint must show: the FFN width of every layer.
     """
-    width = kept_width(model.config.intermediate_size, settings.ratio, settings.round_to)
+    width = formulas.kept_width(model.config.intermediate_size, settings.ratio, settings.round_to)
     cut(model, scores(model, documents, settings), width)
     return {"ffn_widths": [width] * len(blocks(model))}
