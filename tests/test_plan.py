@@ -184,7 +184,7 @@ def test_what_a_layer_keeps_is_what_torch_saves(kind: str, batch: int, length: i
     shape, two = tiny(kind, 2)
     one_shape, one = tiny(kind, 1)
     layer = saved_bytes(two.train(), batch, length) - saved_bytes(one.train(), batch, length)
-    copies = shapes.BF16 * (sum(shape.linears) - sum(one_shape.linears))
+    copies = formulas.BF16 * (sum(shape.linears) - sum(one_shape.linears))
     assert layer - copies == demands.layer_bytes(shape, batch * length, length)
 
 
