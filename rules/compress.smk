@@ -85,7 +85,7 @@ rule compress:
     wildcard_constraints:
         pipeline=orderings.ending_in(STUDY.stages),
     resources:
-        mem_mb=8000,
+        mem_mb=6500,
     params:
         script=stage_script,
         parent=parent_folder,
