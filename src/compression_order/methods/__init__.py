@@ -11,17 +11,31 @@ from types import ModuleType
 
 from compression_order.errors import HarnessError
 
-# method: (kind of stage, module)
-REGISTRY = {
+# method: (kind of stage, module, and the environment that it runs in where that is not `core`)
+REGISTRY: dict[str, tuple[str, ...]] = {
     "ffn-neurons": ("prune", "compression_order.methods.ffn_neurons"),
+    "llm-pruner": ("prune", "compression_order.methods.llm_pruner"),
     "logits": ("distill", "compression_order.methods.logits"),
+    "shortgpt": ("prune", "compression_order.methods.shortgpt"),
+    "magnitude": ("prune", "compression_order.methods.magnitude"),
+    "sparsegpt": ("prune", "compression_order.methods.sparsegpt", "quant"),
+    "wanda": ("prune", "compression_order.methods.wanda", "quant"),
     "nf4": ("quantize", "compression_order.methods.nf4"),
+    "int8": ("quantize", "compression_order.methods.int8"),
+    "gptq": ("quantize", "compression_order.methods.gptq", "quant"),
+    "awq": ("quantize", "compression_order.methods.awq", "quant"),
 }
 
 
 def of_kind(kind: str) -> list[str]:
     """The names of the methods of one kind of stage."""
-    return [name for name, (its_kind, _) in REGISTRY.items() if its_kind == kind]
+    return [name for name, row in REGISTRY.items() if row[0] == kind]
+
+
+def environment(method: str) -> str:
+    """The environment that a method runs in: `core` or `quant`."""
+    row = REGISTRY[method]
+    return row[2] if len(row) > 2 else "core"
 
 
 def load(method: str, kind: str) -> ModuleType:

@@ -4,15 +4,17 @@ Dettmers et al. 2023, QLoRA, section 3 (arXiv 2305.14314). Every linear of the d
 is quantized; embeddings, norms and the output head stay in bf16.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import BitsAndBytesConfig, PreTrainedModel
+
+from compression_order import chat, files, formulas, loading
 
 FORMAT = "bnb-nf4"
 _MARK = ".quant_state.bitsandbytes__nf4"
@@ -24,6 +26,34 @@ class Settings:
 
     double_quant: bool = True
 
+    @property
+    def format(self) -> str:
+        """The manifest's `format`."""
+        return FORMAT
+
+    def record(self) -> dict[str, Any]:
+        """The manifest's `quantization`."""
+        return asdict(self)
+
+    def store(self, model: PreTrainedModel, folder: Path) -> dict[str, Any]:
+        """Write a dense model, quantized, into a folder that this makes."""
+        with files.scratch(folder.with_name("dense")) as dense:
+            model.save_pretrained(dense, max_shard_size="1TB")
+            quantize(dense, self).save_pretrained(folder, max_shard_size="1TB")
+        return {}
+
+    def linears(self, loaded: PreTrainedModel, weights: Path) -> int:
+        """How many linears are 4-bit ones."""
+        return sum(type(module).__name__ == "Linear4bit" for module in loaded.modules())
+
+    def analytic(self, shape: formulas.Counts) -> int:
+        """Bytes of the weights, by formula."""
+        return formulas.nf4_bytes(shape, self.double_quant)
+
+    def drift(self, weights: Mapping[str, Tensor]) -> float:
+        """See `drift` below."""
+        return drift(list(weights.values()), self)
+
 
 def quantize(dense: Path, settings: Settings) -> PreTrainedModel:
     """The model of a dense checkpoint folder with its decoder linears in NF4."""
@@ -33,10 +63,7 @@ def quantize(dense: Path, settings: Settings) -> PreTrainedModel:
         bnb_4bit_use_double_quant=settings.double_quant,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        dense, quantization_config=config, dtype=torch.bfloat16
-    )
-    return model
+    return loading.pretrained(dense, quantization_config=config, dtype=torch.bfloat16)
 
 
 def dequantized(stored: Path) -> dict[str, Tensor]:
@@ -52,6 +79,24 @@ def dequantized(stored: Path) -> dict[str, Tensor]:
         )
         tensors[name] = bnb.dequantize_4bit(tensors[name], state)
     return tensors
+
+
+def allow_any_width(model: PreTrainedModel) -> int:
+    """Let every 4-bit linear run on this machine; the number that the fast CPU kernel refuses.
+
+    On CPUs with AVX512-BF16 bitsandbytes packs weights into blocks of 32 rows and 64 columns, and
+    stops at other shapes, such as the 7706 neurons of arXiv 2511.19495. Those linears take its
+    general kernel instead.
+    """
+    refused = [
+        module
+        for module in model.modules()
+        if type(module).__name__ == "Linear4bit"
+        and (module.out_features % 32 or module.in_features % 64)
+    ]
+    for module in refused:
+        module.support_avx512bf16_for_cpu = False
+    return len(refused)
 
 
 def drift(weights: Sequence[Tensor], settings: Settings) -> float:
@@ -72,8 +117,10 @@ def drift(weights: Sequence[Tensor], settings: Settings) -> float:
     return max(moved)
 
 
-def apply(model: PreTrainedModel, settings: Settings) -> dict[str, Any]:
-    """What the checkpoint must show: the number of 4-bit linears. Storing does the work."""
+def apply(
+    model: PreTrainedModel, documents: Sequence[chat.Encoded], settings: Settings
+) -> tuple[Settings, dict[str, Any]]:
+    """The form, and what the checkpoint must show: its 4-bit linears. Storing does the work."""
     layers = model.base_model.layers
     count = sum(isinstance(m, torch.nn.Linear) for layer in layers for m in layer.modules())
-    return {"quantized_linears": count}
+    return settings, {"quantized_linears": count}

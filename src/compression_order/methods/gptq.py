@@ -1,0 +1,64 @@
+"""GPTQ: 4-bit weights, every rounding error made good by the weights that are still to come.
+
+Frantar et al. 2022, algorithm 1 (arXiv 2210.17323), by llm-compressor's `GPTQModifier`. Every
+linear of the decoder layers is quantized; embeddings, norms and the output head stay in bf16.
+
+GPTQ spreads errors over all columns, pruned ones too. Zeros that an earlier pruning made are put
+back (0 is on every grid); the manifest records which share of them GPTQ itself had kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from compression_order import calibration, chat, oneshot, packed
+
+LIBRARIES = oneshot.LIBRARIES
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The grid, the dampening of the Hessian, the order of the columns, and the text."""
+
+    group_size: int = 128
+    symmetric: bool = True
+    dampening: float = 0.01
+    activation_order: bool = True
+    seq_len: int = 256
+    windows: int = 0
+
+
+def recipe(settings: Settings) -> list[Any]:
+    """llm-compressor's modifiers."""
+    from llmcompressor.modifiers.gptq import GPTQModifier
+
+    modifier = GPTQModifier(
+        config_groups=oneshot.groups(settings.group_size, settings.symmetric),
+        ignore=oneshot.IGNORED,
+        dampening_frac=settings.dampening,
+        actorder="static" if settings.activation_order else None,
+    )
+    return [modifier]
+
+
+def apply(
+    model: PreTrainedModel, documents: Sequence[chat.Encoded], settings: Settings
+) -> tuple[packed.Packed, dict[str, Any]]:
+    """Round `model` in place.
+
+    Args:
+        model: dense, bf16.
+        documents: the calibration split.
+        settings: see `Settings`.
+
+    Returns:
+        The form with the grid of every linear, and what the checkpoint must show.
+
+    Raises:
+        HarnessError: the groups do not divide the columns, or the text is too short.
+    """
+    packed.require_groups(model, settings.group_size)
+    windows = calibration.windows(documents, settings.seq_len, settings.windows)
+    return oneshot.calibrated(model, oneshot.run(model, windows, recipe(settings)), settings)

@@ -1,0 +1,17 @@
+"""NF4, without torch: four bits a weight of the decoder layers' linears."""
+
+from compression_order import demands, formulas, plans
+from compression_order.demands import Demand, State
+from compression_order.evaluation_demands import Assumed
+from compression_order.orderings import Stage
+from compression_order.study import Study
+
+
+def child(parent: State, stage: Stage) -> State:
+    """The parent's shape in NF4."""
+    return State(parent.shape, formulas.Nf4(plans.setting(stage, "double_quant")))
+
+
+def demand(study: Study, stage: Stage, parent: State, made: State, assumed: Assumed) -> Demand:
+    """Store dense and in 4 bits, and prove."""
+    return demands.quantize(parent, made)
