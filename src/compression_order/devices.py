@@ -30,6 +30,7 @@ DEVICES = {
     ),
     "a100-80gb": Device(312e12, 80 * GIB, 1, "NVIDIA A100 80GB data sheet, bf16 without sparsity"),
     "h100-sxm": Device(989.4e12, 80 * GIB, 1, "NVIDIA H100 SXM data sheet, bf16 without sparsity"),
+    "l40s": Device(362.05e12, 48 * GIB, 1, "NVIDIA L40S data sheet, bf16 without sparsity"),
     "rtx-4090": Device(165.2e12, 24 * GIB, 1, "NVIDIA Ada white paper, bf16 without sparsity"),
 }
 

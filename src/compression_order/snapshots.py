@@ -2,24 +2,27 @@
 
 They lie in `work/`, undeclared, because Snakemake deletes the declared outputs of a failed
 job. A snapshot carries the digest of everything that decides the run; one of another run is
-passed over. safetensors, not pickle.
+passed over. safetensors, not pickle. Tensors are stored whole, so that a run on one number of
+devices resumes on another.
 """
 
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 from transformers import PreTrainedModel
 
-from compression_order import files
+from compression_order import distributed, files
 from compression_order.runtime import log
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+# between a parameter's name and the name of a part of its optimizer's state
+_STATE = ":"
 
 
 class Snapshots:
@@ -35,7 +38,7 @@ class Snapshots:
         self.path, self.key, self.seconds = path, key, seconds
         self._last = time.monotonic()
 
-    def restore(self, model: PreTrainedModel, optimizer: AdamW) -> tuple[list[float], int]:
+    def restore(self, model: PreTrainedModel, optimizer: Optimizer) -> tuple[list[float], int]:
         """Load the snapshot, if there is one of this run: (loss of each done step, tokens)."""
         state = self._read()
         if state is None:
@@ -44,11 +47,8 @@ class Snapshots:
         history = [float(x) for x in json.loads(metadata["history"])]
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                parameter.copy_(tensors[name])
-                optimizer.state[parameter] = {
-                    "step": torch.tensor(float(len(history))),
-                    **{m: tensors[f"{name}.{m}"] for m in _MOMENTS},
-                }
+                parameter.copy_(distributed.sharded_like(tensors[name], parameter))
+                optimizer.state[parameter] = _state(optimizer, name, parameter, metadata, tensors)
         log.info("resumed from %s at step %d", self.path, len(history))
         return history, int(metadata["tokens"])
 
@@ -67,19 +67,16 @@ class Snapshots:
             return None
 
     def keep(
-        self, model: PreTrainedModel, optimizer: AdamW, history: list[float], tokens: int
+        self, model: PreTrainedModel, optimizer: Optimizer, history: list[float], tokens: int
     ) -> None:
-        """Write a snapshot if the last one is old enough."""
-        if time.monotonic() - self._last < self.seconds:
+        """Write a snapshot if the last one is old enough; the first of several processes writes."""
+        if not distributed.is_due(self._last, self.seconds, model.device):
             return
-        tensors = {}
-        for name, parameter in model.named_parameters():
-            tensors[name] = parameter.detach()
-            for moment in _MOMENTS:
-                tensors[f"{name}.{moment}"] = optimizer.state[parameter][moment]
-        metadata = {"key": self.key, "history": json.dumps(history), "tokens": str(tokens)}
-        with files.replacing(self.path) as aside:
-            save_file(tensors, aside, metadata)
+        tensors = _whole(model, optimizer)
+        if not distributed.rank():
+            metadata = {"key": self.key, "history": json.dumps(history), "tokens": str(tokens)}
+            with files.replacing(self.path) as aside:
+                save_file(tensors, aside, metadata)
         self._last = time.monotonic()
 
     def forget(self) -> None:
@@ -87,3 +84,41 @@ class Snapshots:
         self.path.unlink(missing_ok=True)
         if self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
             self.path.parent.rmdir()
+
+
+def _whole(model: PreTrainedModel, optimizer: Optimizer) -> dict[str, Tensor]:
+    """Weights and moments, gathered; of several processes only the first keeps them."""
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        named = {name: parameter.detach()}
+        for key, value in optimizer.state[parameter].items():
+            if key != "step":  # the number of losses says it
+                named[f"{name}{_STATE}{key}"] = value
+        for key, value in named.items():
+            full = distributed.whole(value)
+            if full is not value:  # gathered: off the device at once
+                full = full.cpu()
+            elif key != name:
+                full = full.clone()  # bitsandbytes shares its maps
+            if not distributed.rank():
+                tensors[key] = full
+    return tensors
+
+
+def _state(
+    optimizer: Optimizer,
+    name: str,
+    parameter: Tensor,
+    metadata: dict[str, str],
+    tensors: dict[str, Tensor],
+) -> dict[str, Any]:
+    """A parameter's state in the optimizer: its moments, however that optimizer keeps them."""
+    done = len(json.loads(metadata["history"]))
+    kept = {
+        stored.removeprefix(f"{name}{_STATE}"): distributed.sharded_like(tensor, parameter)
+        for stored, tensor in tensors.items()
+        if stored.startswith(f"{name}{_STATE}")
+    }
+    # torch counts steps in a tensor, bitsandbytes in a number
+    step = torch.tensor(float(done)) if isinstance(optimizer, AdamW) else done
+    return {"step": step, **kept}

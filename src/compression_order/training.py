@@ -1,27 +1,38 @@
 """The one training loop: distillation, fine-tuning and recovery after pruning all run it.
 
-float32 master weights under bf16 autocast, AdamW, clipped gradients. The batch of a step is a
-pure function of the seed and the step, so that a killed run resumes from its snapshot and
-ends with the bytes of an uninterrupted one.
+float32 master weights under bf16 autocast (or bf16 weights, as some studies train), AdamW,
+clipped gradients; on one device, or sharded over several (`distributed.py`). The batches of a
+step are a pure function of the seed and the step, so that a killed run resumes from its snapshot
+and ends with the bytes of an uninterrupted one.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.optim import AdamW
-from transformers import PreTrainedModel
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from compression_order import chat, losses
+from compression_order import chat, distributed, losses, masks, processes
 from compression_order.errors import HarnessError
 from compression_order.runtime import Progress
 from compression_order.snapshots import Snapshots
 
+
+@dataclass(frozen=True)
+class Step:
+    """What a step counts: its loss tokens and its batches."""
+
+    tokens: int
+    batches: int
+
+
 # hidden states [tokens, width] at the positions that count, the output embedding
-# [vocabulary, width] and the batch -> the sum of the loss over those tokens
-Objective = Callable[[Tensor, Tensor, chat.Batch], Tensor]
+# [vocabulary, width], the batch and its step -> the batch's share of the step's loss
+Objective = Callable[[Tensor, Tensor, chat.Batch, Step], Tensor]
 
 
 @dataclass(frozen=True)
@@ -29,14 +40,20 @@ class Training:
     """How long and how fast to train; 0 steps is no training."""
 
     steps: int = 0
+    conversations: int = 0
     batch_size: int = 4
+    accumulation: int = 1
     seq_len: int = 256
     mask_prompt: bool = True
+    count_padding: bool = False
+    weights: str = "float32"
+    optimizer: str = "adamw"
     learning_rate: float = 5e-5
     warmup_steps: int = 4
     schedule: str = "linear"
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
+    devices: int = 1
 
 
 @dataclass(frozen=True)
@@ -72,9 +89,20 @@ def rate_at(step: int, settings: Training) -> float:
     return settings.learning_rate * decay[settings.schedule]
 
 
-def next_token(hidden: Tensor, head: Tensor, batch: chat.Batch) -> Tensor:
-    """The objective of fine-tuning: cross entropy with the next token."""
-    return losses.chunked(hidden, head, losses.cross_entropy(targets(batch)))
+def next_token(hidden: Tensor, head: Tensor, batch: chat.Batch, step: Step) -> Tensor:
+    """The objective of fine-tuning: cross entropy with the next token, the mean over tokens."""
+    return losses.chunked(hidden, head, losses.cross_entropy(targets(batch))) / step.tokens
+
+
+def documents(
+    tokenizer: PreTrainedTokenizerBase, text: Path, splits: Path, how: Training
+) -> list[chat.Encoded]:
+    """The conversations of the training split that `how` trains on, encoded.
+
+    The teacher's cache is made of the same ones, by the same call.
+    """
+    numbered = chat.records(text, splits, "train")[: how.conversations or None]
+    return chat.encode(tokenizer, numbered, how.seq_len, how.mask_prompt, how.count_padding)
 
 
 def loss_mask(batch: chat.Batch) -> Tensor:
@@ -95,6 +123,17 @@ def hidden_states(model: PreTrainedModel, batch: chat.Batch) -> Tensor:
     return states
 
 
+def optimizer_of(model: PreTrainedModel, settings: Training) -> Optimizer:
+    """AdamW over all weights; in 8 bits a parameter's two moments take 2 bytes instead of 8."""
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "adamw-8bit":
+        from bitsandbytes.optim import AdamW8bit  # slow to import
+
+        eight: Optimizer = AdamW8bit(model.parameters(), rate, weight_decay=decay)
+        return eight
+    return AdamW(model.parameters(), rate, weight_decay=decay, fused=True)
+
+
 def train(
     model: PreTrainedModel,
     documents: list[chat.Encoded],
@@ -107,7 +146,7 @@ def train(
     """Train `model` in place and return what was done.
 
     Args:
-        model: float32 weights.
+        model: float32 weights; `settings.weights` may ask for bf16 ones.
         documents: the training split.
         objective: the loss; see `Objective`.
         settings: steps, batch size, rates.
@@ -118,16 +157,14 @@ def train(
     Raises:
         HarnessError: the loss is not finite.
     """
-    plan = chat.schedule(documents, settings.batch_size, settings.steps, seed)
-    optimizer = AdamW(
-        model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
-    model.train()
-    history, tokens = snapshots.restore(model, optimizer)
+    batches = settings.steps * settings.accumulation
+    plan = chat.schedule(documents, settings.batch_size, batches, seed)
+    loop = _Loop(model, objective, settings)
+    history, tokens = snapshots.restore(loop.model, loop.optimizer)
     progress = Progress(label, "step", settings.steps, start=len(history))
     for step in range(len(history), settings.steps):
-        batch = chat.batch(plan[step], model.config.pad_token_id or 0)
-        loss, counted = _step(model, optimizer, batch, objective, rate_at(step, settings), settings)
+        drawn = plan[step * settings.accumulation : (step + 1) * settings.accumulation]
+        loss, counted = loop.step(drawn, rate_at(step, settings))
         if not math.isfinite(loss):
             raise HarnessError(
                 f"{label}: the loss of step {step + 1} is {loss}; lower learning_rate "
@@ -135,29 +172,63 @@ def train(
             )
         history.append(loss)
         tokens += counted
-        snapshots.keep(model, optimizer, history, tokens)
+        snapshots.keep(loop.model, loop.optimizer, history, tokens)
         progress.update(step + 1, f"loss {loss:.3f}")
+    distributed.restore(loop.model, model)
     model.eval()
     return Trained(tokens, history)
 
 
-def _step(
-    model: PreTrainedModel,
-    optimizer: AdamW,
-    batch: chat.Batch,
-    objective: Objective,
-    rate: float,
-    settings: Training,
-) -> tuple[float, int]:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    mask = loss_mask(batch)
-    counted = int(mask.sum())
-    with torch.autocast("cpu", torch.bfloat16):
-        hidden = hidden_states(model, batch)[:, :-1][mask]
-        loss = objective(hidden, model.get_output_embeddings().weight, batch) / counted
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return loss.item(), counted
+class _Loss(nn.Module):
+    """Forward pass and loss as one module: sharded as a whole, its head is whole within it."""
+
+    def __init__(self, model: PreTrainedModel, objective: Objective) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, batch: chat.Batch, counted: Step) -> Tensor:
+        """The batch's share of the step's loss, a scalar."""
+        with torch.autocast(self.model.device.type, torch.bfloat16):
+            hidden = hidden_states(self.model, batch)[:, :-1][loss_mask(batch)]
+            head = self.model.get_output_embeddings().weight
+            return self.objective(hidden, head, batch, counted)
+
+
+class _Loop:
+    """What one step of training needs.
+
+    Attributes:
+        model: what trains: the caller's model, or a sharded copy of it.
+        optimizer: over its parameters.
+    """
+
+    def __init__(self, model: PreTrainedModel, objective: Objective, settings: Training) -> None:
+        model.to(getattr(torch, settings.weights))
+        self.settings, self.device = settings, model.device
+        self.pad = model.config.pad_token_id or 0
+        self.model = distributed.worker(model)
+        self.loss = _Loss(self.model, objective)
+        distributed.shard(self.loss, self.model, model)
+        self.optimizer = optimizer_of(self.model, settings)
+        self.model.train()
+
+    def step(self, drawn: Sequence[list[chat.Encoded]], rate: float) -> tuple[float, int]:
+        """One optimizer step on the batches drawn: its loss, and the tokens it counted.
+
+        Each process computes its documents' share of the loss over the tokens of all.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        tokens = sum(len(d.loss_positions()) for documents in drawn for d in documents)
+        counted, total = Step(tokens, len(drawn)), 0.0
+        for documents in drawn:
+            batch = chat.batch(distributed.share(documents), self.pad).to(self.device)
+            loss = self.loss(batch, counted)
+            # the gradients of the processes are averaged, and their sum is what is wanted
+            (loss * processes.here()).backward()
+            total += loss.item()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
+        self.optimizer.step()
+        masks.restore(self.model)
+        self.optimizer.zero_grad(set_to_none=True)
+        return distributed.summed(total, self.device), tokens
