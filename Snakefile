@@ -11,7 +11,6 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
-
 # a study file is whole: `--configfile` replaces the default study, it is not laid over it
 if not workflow.config_settings.configfiles:
 
@@ -20,9 +19,18 @@ if not workflow.config_settings.configfiles:
 
 include: "rules/common.smk"
 include: "rules/fetch.smk"
+include: "rules/prepare.smk"
 include: "rules/compress.smk"
 include: "rules/measure.smk"
 include: "rules/table.smk"
+
+
+# never sent to a cluster: they need the network, or a second
+localrules:
+    fetch,
+    fetch_hub,
+    split_text,
+    main_table,
 
 
 rule all:

@@ -8,14 +8,26 @@ from pathlib import Path
 ROOT = Path(workflow.basedir).resolve()
 sys.path.insert(0, str(ROOT / "src"))
 
-from compression_order import orderings, study
+from compression_order import (
+    allotment,
+    environments,
+    hub_tasks,
+    leftovers,
+    orderings,
+    processes,
+    study,
+)
 from compression_order import sources as source_files
 from compression_order.errors import HarnessError
 
 try:
     STUDY = study.build(config, " + ".join(map(str, workflow.configfiles)), ROOT)
+    environments.require(STUDY.stages.values(), ROOT)
 except HarnessError as fault:
     sys.exit(f"error: {fault}")
+
+# resources: asked("NAME") gives memory and time of the planned job of that name
+asked = allotment.asker(STUDY, ROOT)
 
 
 wildcard_constraints:
@@ -29,6 +41,13 @@ SCORES = ("perplexity", "fidelity", "lm_eval", "size")
 # the environment: another library version may give other numbers
 LOCK = "envs/core.lock"
 BASE = f"results/{STUDY.name}/seed{STUDY.seeds[0]}/checkpoints/base"
+# what a study that computes on a GPU waits for before it fetches anything
+DEVICE = [ancient(f"results/{STUDY.name}/device.json")] if STUDY.gpus else []
+
+
+def one_of(names):
+    """A wildcard constraint: one of these names, or nothing at all where there are none."""
+    return "|".join(map(re.escape, sorted(names))) or r"(?!)"
 
 
 def sources(script, *modules):
@@ -46,6 +65,11 @@ def stage_script(wildcards):
     return f"src/{STUDY.stages[orderings.last(wildcards.pipeline)].kind}.py"
 
 
+def stage_devices(wildcards):
+    """The devices, and processes, that a pipeline's last stage runs on."""
+    return STUDY.devices(orderings.last(wildcards.pipeline))
+
+
 def stage_sources(wildcards):
     """A stage's sources, its method's module among them."""
     return sources(
@@ -53,17 +77,31 @@ def stage_sources(wildcards):
     )
 
 
+def stage_method(wildcards):
+    """The method of a pipeline's last stage."""
+    return STUDY.stages[orderings.last(wildcards.pipeline)].method
+
+
+def stage_lock(wildcards):
+    """The lock of the environment that the last stage's method runs in."""
+    return environments.lock(stage_method(wildcards))
+
+
 def teacher_input(wildcards):
     """The teacher's outputs, where the last stage is a distillation."""
     token = orderings.last(wildcards.pipeline)
     if token not in STUDY.of_kind("distill"):
         return {}
-    return {"teacher": teacher_path(wildcards.study, token)}
+    cache = f"{STUDY.cache_token(token)}.safetensors"
+    return {"teacher": f"results/{wildcards.study}/teacher/{cache}"}
 
 
-def teacher_path(study_name, token):
-    """Where the teacher's outputs for one token lie."""
-    return f"results/{study_name}/teacher/{token}.safetensors"
+def separate_teacher(wildcards):
+    """The teacher's own model, where the uncompressed model does not teach."""
+    if STUDY.teacher is None:
+        return {}
+    weights = ancient(f"{STUDY.teacher}/model.safetensors")
+    return {"its_manifest": f"{STUDY.teacher}/asset.json", "its_model": weights}
 
 
 def parent_folder(wildcards):

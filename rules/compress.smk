@@ -18,7 +18,7 @@ rule base:
     log:
         "logs/{study}/seed{seed}/base.log",
     resources:
-        mem_mb=3000,
+        **asked("base"),
     params:
         model=folder_of("manifest"),
     shell:
@@ -36,6 +36,7 @@ rule base:
 rule teach:
     """The teacher's outputs on the training split, for all stages of one token."""
     input:
+        unpack(separate_teacher),
         manifest=f"{BASE}/checkpoint.json",
         model=ancient(f"{BASE}/model.safetensors"),
         text=STUDY.chat,
@@ -47,16 +48,17 @@ rule teach:
     log:
         "logs/{study}/teacher.{token}.log",
     wildcard_constraints:
-        token="|".join(map(re.escape, STUDY.of_kind("distill"))) or r"(?!)",
+        token=one_of(map(STUDY.cache_token, STUDY.of_kind("distill"))),
     resources:
-        mem_mb=3000,
+        **asked("teacher {token}"),
+        gpu=STUDY.gpus,
     params:
-        model=folder_of("manifest"),
+        student=folder_of("manifest"),
         flags=lambda w: STUDY.teacher_flags(w.token),
     shell:
         r"""
         python src/teach.py \
-            --model {params.model:q} \
+            --student {params.student:q} \
             --text {input.text:q} \
             --splits {input.splits:q} \
             --threads {threads} \
@@ -76,7 +78,7 @@ rule compress:
         text=STUDY.chat,
         splits="results/{study}/splits.json",
         sources=stage_sources,
-        lock=LOCK,
+        lock=stage_lock,
     output:
         manifest="results/{study}/seed{seed}/checkpoints/{pipeline}/checkpoint.json",
         model="results/{study}/seed{seed}/checkpoints/{pipeline}/model.safetensors",
@@ -84,15 +86,18 @@ rule compress:
         "logs/{study}/seed{seed}/{pipeline}.log",
     wildcard_constraints:
         pipeline=orderings.ending_in(STUDY.stages),
+    threads: stage_devices
     resources:
-        mem_mb=6500,
+        **asked("{pipeline}", stage_devices),
+        gpu=lambda w: STUDY.gpus * stage_devices(w),
     params:
+        launcher=lambda w: environments.launcher(stage_method(w), stage_devices(w)),
         script=stage_script,
         parent=parent_folder,
         flags=stage_flags,
     shell:
         r"""
-        python {params.script} \
+        {params.launcher} {params.script} \
             --parent {params.parent:q} \
             --pipeline {wildcards.pipeline:q} \
             --text {input.text:q} \

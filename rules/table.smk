@@ -15,6 +15,8 @@ rule table:
         markdown="results/{study}/table.md",
     log:
         "logs/{study}/table.log",
+    resources:
+        **asked(),
     params:
         flags=[*STUDY.table_flags(), *STUDY.row_flags()],
     shell:
@@ -44,8 +46,16 @@ rule main_table:
         """
 
 
+onstart:
+    try:
+        leftovers.require_none(Path.cwd())
+    except HarnessError as fault:
+        sys.exit(f"error: {fault}")
+
+
 onsuccess:
     made = f"results/{STUDY.name}/table.csv"
     if Path(made).exists():
         told = " ".join(map(shlex.quote, [*STUDY.table_flags(), f"--table={made}"]))
-        shell("python src/summary.py {told}")
+        # on a login node the `python` at hand has no libraries; the jobs' environment does
+        shell('PATH="${{CORE_ENV:-.venv}}/bin:$PATH" python src/summary.py {told}')

@@ -5,16 +5,13 @@
 """
 
 import argparse
-import os
 import shutil
 import sys
 from pathlib import Path
 
 import torch
 
-from compression_order import claims, errors, files, parents, runtime, settings
-
-ASSET = "asset.json"
+from compression_order import assets, claims, errors, files, parents, runtime, settings
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,43 +26,19 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args(sys.argv[1:])
 
 
-def link(source: Path, target: Path) -> None:
-    """A hard link, or a copy where the file system has none: weights are never changed."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
-def verified(folder: Path) -> dict[str, str]:
-    """File name -> SHA-256 of a prepared model whose files are as prepared.
-
-    Raises:
-        HarnessError: a file is missing or has changed.
-    """
-    recorded: dict[str, str] = files.read_json(folder / ASSET)["files"]
-    for name, expected in recorded.items():
-        path = folder / name
-        if not path.exists() or files.sha256(path) != expected:
-            raise errors.HarnessError(
-                f"{path} is not the file that was prepared (missing, truncated or changed); "
-                f"delete the folder {folder} and run again"
-            )
-    return recorded
-
-
 def main() -> None:
-    """Verify the prepared model, link it, describe it."""
+    """Verify the prepared model, copy it, describe it."""
     args = parse_args()
     runtime.start(args.threads)
     costs = runtime.Costs("base", args.threads)
-    recorded = verified(args.model)
+    recorded = assets.verified(args.model)
     model = parents.dense(args.model, torch.bfloat16, quantized=False)
     costs.loaded()
     with files.replacing(args.out) as aside:
         aside.mkdir()
         for name in recorded:
-            link(args.model / name, aside / name)
+            # copied, not linked: Snakemake sets the times of outputs, and a link's are its input's
+            shutil.copyfile(args.model / name, aside / name)
         manifest = {
             "pipeline": "base",
             "stage": "base",
@@ -73,7 +46,7 @@ def main() -> None:
             "settings": {},
             "quantization": None,
             "seed": args.seed,
-            "parent": files.sha256(args.model / ASSET),
+            "parent": files.sha256(args.model / assets.RECORD),
             "format": "dense",
             "parameters": {**claims.count(model), "trainable": 0},
             "bytes": claims.prove_size(aside, "base", None),

@@ -14,7 +14,7 @@ def main() -> None:
     """Train on the training split against the cached teacher, prove, store."""
     job = stage.begin("distill", __doc__ or "")
     model, settings, how = job.parent.model, job.settings, job.settings.training
-    documents = job.documents("train", how.seq_len, how.mask_prompt)
+    documents = job.training_documents(how)
     cache = teacher.Cache(job.args.teacher, teacher.key(documents, settings.top_k))
     before = job.parent.manifest["architecture"]
     trained = job.train(model, documents, job.method.objective(cache, settings), how)

@@ -85,7 +85,7 @@ def conversations(text: Path, splits: Path | None) -> list[list[dict[str, str]]]
     if splits is None:
         return [record["messages"] for record in records]
     split = files.read_json(splits)
-    if split["sha256"] != files.sha256(text):
+    if split["sha256"]["train"] != files.sha256(text):
         raise HarnessError(f"{splits} was not drawn from {text}; run src/split_text.py again")
     return [records[index]["messages"] for index in split["train"]]
 

@@ -30,6 +30,10 @@ def parse_args() -> argparse.Namespace:
         "--refused", nargs="*", default=[], metavar="PIPELINE=REASON",
         help="rows that cannot exist and why (default: none)",
     )  # fmt: skip
+    study.add_argument(
+        "--arms", nargs="*", default=[], metavar="ARM=PIPELINE,PIPELINE",
+        help="arms of the study with their rows (default: none)",
+    )  # fmt: skip
     beside = parser.add_argument_group("published figures")
     beside.add_argument("--published", help="study in the published figures (default: none)")
     beside.add_argument("--published-csv", type=Path, default=Path("published/published.csv"))
@@ -41,11 +45,12 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    refused = parse_refused(args.refused)
+    refused = parse_pairs("--refused", args.refused)
+    arms = {arm: its.split(",") for arm, its in parse_pairs("--arms", args.arms).items()}
     table.require_known(args.rows, args.seeds, refused)
     records = guards.load(args.results, [r for r in args.rows if r not in refused], args.seeds)
     figures = published.read(args.published_csv, args.published) if args.published else None
-    made = table.build(args.rows, records, refused, figures)
+    made = table.build(args.rows, records, refused, figures, arms)
     page = markdown(args.study, made, records, figures)
     for path, text in ((args.csv, table.to_csv(made)), (args.markdown, page)):
         with files.replacing(path) as aside:
@@ -53,11 +58,11 @@ def main() -> None:
     print(f"{args.csv}: {len(made.rows)} rows, {len(made.columns)} columns")
 
 
-def parse_refused(pairs: Sequence[str]) -> dict[str, str]:
+def parse_pairs(flag: str, pairs: Sequence[str]) -> dict[str, str]:
     """`Q-KD=KD refuses ...` as {"Q-KD": "KD refuses ..."}."""
     for pair in pairs:
         if not all(pair.partition("=")):
-            raise HarnessError(f"--refused {pair!r} is not PIPELINE=REASON; write both")
+            raise HarnessError(f"{flag} {pair!r} has no name, `=` and value; write all three")
     return dict(pair.split("=", 1) for pair in pairs)
 
 
@@ -122,6 +127,8 @@ def reading_row(made: Table, row: Row) -> Iterator[tuple[str, str]]:
         return "" if sd == MISSING else f" [sd {sd}]"
 
     yield "pipeline", str(row["pipeline"])
+    if row["arm"]:
+        yield "arm", str(row["arm"])
     yield "MiB", cell("size_mib", 1)
     yield "ratio", cell("compression_ratio", 2)
     yield "params, M", cell("parameters", 1, 1e-6)

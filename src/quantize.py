@@ -12,11 +12,11 @@ from compression_order import errors, stage
 
 
 def main() -> None:
-    """Quantize, prove, store; a quantized parent is dequantized first."""
+    """Quantize (some methods calibrate), prove, store; a quantized parent is dequantized first."""
     job = stage.begin("quantize", __doc__ or "", torch.bfloat16)
     model, settings = job.parent.model, job.settings
-    claims = {**job.parent.manifest["architecture"], **job.method.apply(model, settings)}
-    job.finish(model, claims, settings)
+    form, shown = job.method.apply(model, job.calibration(), settings)
+    job.finish(model, {**job.parent.manifest["architecture"], **shown}, form)
 
 
 if __name__ == "__main__":

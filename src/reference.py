@@ -22,6 +22,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--text", type=Path, required=True, help="chat text, JSON lines")
     parser.add_argument("--splits", type=Path, required=True, help="record numbers of the splits")
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
+    parser.add_argument(
+        "--score-opening",
+        type=settings.truth,
+        default=False,
+        help="score the opening that all conversations share (default: false)",
+    )
+    settings.add_device(parser)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--costs", type=Path, default=Path("work/costs"), help="folder for times")
     return parser.parse_args(sys.argv[1:])
@@ -30,11 +37,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Keep the base's hidden states on the held-out conversations."""
     args = parse_args()
-    runtime.start(args.threads)
+    device = runtime.start(args.threads, device=args.device)
     costs = runtime.Costs("reference", args.threads)
-    parent = parents.load(args.model, "dequantize", torch.bfloat16)
+    parent = parents.load(args.model, "dequantize", torch.bfloat16, device)
     costs.loaded()
-    sample = scoring.documents(parent.tokenizer, args.text, args.splits)
+    sample = scoring.documents(parent.tokenizer, args.text, args.splits, args.score_opening)
     scoring.reference(parent.model, sample).write(args.out)
     costs.write(args.costs)
 

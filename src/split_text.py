@@ -21,6 +21,9 @@ PARTS = ("held_out", "calibration", "train")
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
     parser.add_argument("--text", type=Path, required=True, help="chat text, JSON lines")
+    parser.add_argument(
+        "--held-out-text", type=Path, help="text of the held-out part (default: the same)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw (default 0)")
     for part in PARTS[::-1]:
         flag = f"--{part.replace('_', '-')}"
@@ -66,20 +69,40 @@ def draw(indices: list[int], sizes: dict[str, int], seed: int) -> dict[str, list
     return parts
 
 
+def read(text: Path) -> tuple[list[int], int]:
+    """The distinct conversations of a chat text, and how many there are in all.
+
+    Raises:
+        HarnessError: it is no chat text.
+    """
+    records = files.read_lines(text)
+    if any(not record.get("messages") for record in records):
+        raise HarnessError(f"{text} is not a chat text: a record has no messages")
+    return distinct(records), len(records)
+
+
 def main() -> None:
     args = parse_args()
-    records = files.read_lines(args.text)
-    if any(not record.get("messages") for record in records):
-        raise HarnessError(f"{args.text} is not a chat text: a record has no messages")
-    indices = distinct(records)
-    parts = draw(indices, {part: getattr(args, part) for part in PARTS}, args.seed)
-    origin = {"text": args.text.stem, "sha256": files.sha256(args.text), "seed": args.seed}
+    sizes = {part: getattr(args, part) for part in PARTS}
+    texts = dict.fromkeys(PARTS, args.text) | {"held_out": args.held_out_text or args.text}
+    parts: dict[str, list[int]] = {}
+    told = []
+    for text in dict.fromkeys(texts.values()):
+        indices, records = read(text)
+        parts |= draw(indices, {p: sizes[p] for p in PARTS if texts[p] == text}, args.seed)
+        told.append(
+            f"{len(indices)} conversations of {text.stem} "
+            f"({records - len(indices)} left out, their prompt came before)"
+        )
+    digests = {text: files.sha256(text) for text in texts.values()}
+    origin = {
+        "text": {part: text.stem for part, text in texts.items()},
+        "sha256": {part: digests[text] for part, text in texts.items()},
+        "seed": args.seed,
+    }
     files.write_json(args.out, origin | parts)
-    sizes = ", ".join(f"{len(indices)} {part}" for part, indices in parts.items())
-    print(
-        f"{args.out}: {sizes} of {len(indices)} conversations; "
-        f"{len(records) - len(indices)} left out, their prompt came before"
-    )
+    drawn = ", ".join(f"{len(parts[part])} {part}" for part in PARTS)
+    print(f"{args.out}: {drawn} of {' and '.join(told)}")
 
 
 if __name__ == "__main__":

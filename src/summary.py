@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from compression_order import errors, files, guards, orderings, paired, published
+from compression_order import errors, files, guards, orderings, paired, published, stored_table
 from compression_order.errors import HarnessError
 from compression_order.guards import Records
 from compression_order.table import MISSING
@@ -75,21 +75,33 @@ def main() -> None:
     available = cells[~cells["note"].str.startswith("refused")]["pipeline"]
     records = guards.load(args.results, list(available), args.seeds)
     figures = published.read(args.published_csv, args.published) if args.published else None
-    orders = full_orders(list(cells["pipeline"]), records)
     print(f"\n{args.study}\n\n{compact(cells)}\n")
     for line in notes(cells):
         print(line)
-    print(f"Best order at full compression: {best(orders)}.")
-    print(f"Spread between orders at full compression: {spread(orders)}.")
-    print(f"Published split (Q before P collapses): {split(orders, figures)}.")
+    for arm, rows in arms(cells).items():
+        orders = full_orders(rows, records)
+        if arm:
+            print(f"Arm {arm}:")
+        print(f"Best order at full compression: {best(orders)}.")
+        print(f"Spread between orders at full compression: {spread(orders)}.")
+        print(f"Published split (Q before P collapses): {split(orders, figures)}.")
     print(f"Process start, imports and loading: {overhead(args.results)}.")
 
 
 def read_table(path: Path) -> pd.DataFrame:
     """table.csv with every cell as text."""
-    if not path.is_file():
-        raise HarnessError(f"{path} does not exist; run `make table` first")
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    return pd.DataFrame(stored_table.read(path), dtype=str)
+
+
+def arms(cells: pd.DataFrame) -> dict[str, list[str]]:
+    """The rows of every arm; a study without arms is one, without a name."""
+    if "arm" not in cells:
+        return {"": list(cells["pipeline"])}
+    named = [name.split() for name in cells["arm"]]
+    return {
+        arm: [row for row, its in zip(cells["pipeline"], named, strict=True) if arm in its]
+        for arm in dict.fromkeys(arm for its in named for arm in its)
+    }
 
 
 def compact(cells: pd.DataFrame) -> str:

@@ -19,6 +19,9 @@ sys.path.insert(0, str(ROOT / "src"))
 # and what transformers stores depends on them.
 import compression_order  # noqa: E402, F401
 
+# fixtures for more than one test file: made once a session
+pytest_plugins = ["engine_fixtures"]
+
 SEQ_LEN = 160  # tokens: some conversations are cut, most are whole
 SCRIPTS = {"P": "prune", "KD": "distill", "Q": "quantize"}
 THINGS = ("stone", "garden", "letter", "market", "silver", "train", "candle", "harbor", "orange")
@@ -162,9 +165,10 @@ class Lab:
         inside("make_model", *lab.read(), "--steps=60", "--out", lab.model)
         costs = ["--costs", folder / "costs"]
         inside("base", "--model", lab.model, "--out", lab.base, *costs)
-        source = ["--model", lab.base, *lab.read(), *costs]
-        inside("teach", *source, f"--seq-len={SEQ_LEN}", "--out", lab.teacher)
-        inside("reference", *source, "--out", lab.reference)
+        read = [*lab.read(), *costs]
+        cut = f"--seq-len={SEQ_LEN}"
+        inside("teach", "--student", lab.base, *read, cut, "--out", lab.teacher)
+        inside("reference", "--model", lab.base, *read, "--out", lab.reference)
         lab.stage(lab.base, lab.quantized)
         return lab
 

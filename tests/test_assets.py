@@ -318,7 +318,8 @@ def test_splits_are_disjoint_sorted_and_repeatable(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "3 left out" in done.stdout
     first, split = out.read_bytes(), files.read_json(out)
-    assert split["text"] == "chat" and split["sha256"] == files.sha256(text)
+    assert set(split["text"].values()) == {"chat"}
+    assert set(split["sha256"].values()) == {files.sha256(text)}
     parts = [split["train"], split["calibration"], split["held_out"]]
     assert [len(part) for part in parts] == [20, 6, 5]
     assert all(part == sorted(part) for part in parts)
@@ -326,6 +327,26 @@ def test_splits_are_disjoint_sorted_and_repeatable(tmp_path: Path) -> None:
     assert len(set(prompts)) == 31
     cli("split_text.py", *flags)
     assert out.read_bytes() == first
+
+
+def test_the_held_out_part_may_be_of_another_text(tmp_path: Path) -> None:
+    text, other, out = (tmp_path / name for name in ("chat.jsonl", "other.jsonl", "splits.json"))
+    assets.write_lines(text, chats(30))
+    assets.write_lines(other, chats(9))
+    flags = ["--text", text, "--train", 20, "--calibration", 6, "--held-out", 5, "--out", out]
+    done = cli("split_text.py", *flags, "--held-out-text", other)
+    assert done.returncode == 0, done.stderr
+    split = files.read_json(out)
+    assert split["text"] == {"held_out": "other", "calibration": "chat", "train": "chat"}
+    assert split["sha256"]["held_out"] == files.sha256(other)
+    assert len(split["held_out"]) == 5 and max(split["held_out"]) < 9
+    assert not set(split["train"]) & set(split["calibration"])
+    # each part is read from its own text only
+    from compression_order import chat
+
+    with pytest.raises(HarnessError, match="was made from another version"):
+        chat.records(text, out, "held_out")
+    assert len(chat.records(other, out, "held_out")) == 5
 
 
 def test_a_larger_training_part_keeps_the_held_out_part() -> None:
@@ -359,7 +380,8 @@ def test_make_model_twice_gives_the_same_bytes(
 
     text, splits = tmp_path / "chat.jsonl", tmp_path / "splits.json"
     assets.write_lines(text, chats(30))
-    files.write_json(splits, {"sha256": files.sha256(text), "train": list(range(20))})
+    digests = {"train": files.sha256(text)}
+    files.write_json(splits, {"sha256": digests, "train": list(range(20))})
     data = ["--text", text, "--splits", splits, "--vocabulary", 300, "--steps", 3]
     # once in a process of its own, so that nothing of a process can hide in the bytes
     done = cli("make_model.py", *TINY, *data, "--out", tmp_path / "one")

@@ -76,7 +76,7 @@ BAD_STUDIES = [
     (set_ratio, ["stages.P.ratio", "1.3", "less than 1", "correct it"]),
     (set_text_for_a_number, ["stages.KD.training.learning_rate", "'5e-5'", "such as 5.0e-5"]),
     (misspell_in_a_stage, ["stages.P", "'ratoi'", "use one of", "ratio"]),
-    (set_method, ["stages.Q.method", "'nf5'", "ffn-neurons, logits, nf4"]),
+    (set_method, ["stages.Q.method", "'nf5'", "use one of ffn-neurons", "nf4"]),
 ]
 
 

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from compression_order import (
     chat,
+    cuts,
     demands,
     evaluation_demands,
     formulas,
@@ -103,8 +104,9 @@ def test_shapes_are_those_of_the_meta_device(name: str) -> None:
 
 def test_the_published_sizes_and_ratios() -> None:
     whole = shapes.named("qwen2.5-3b")
-    pruned = whole.with_ffn(formulas.kept_width(whole.ffn, 0.3, 1))
-    assert (pruned.ffn, pruned.parameters) == (7706, 2_355_589_120)
+    pruned = cuts.neurons(whole, 0.3, 1)
+    assert {block.ffn for block in pruned.blocks} == {7706}
+    assert pruned.parameters == 2_355_589_120
     stored = [
         formulas.dense_bytes(whole),
         formulas.dense_bytes(pruned),
@@ -134,10 +136,11 @@ def test_macs_of_llama_2_7b_against_the_published_figure() -> None:
     assert counted.linears == 64 * 6_476_005_376
     assert counted.head == 64 * 131_072_000
     assert abs(counted.total / 425.12e9 - 1) < 0.01
-    rotary = shape.layers * 4 * 64 * shape.attention
+    (block,) = {*shape.blocks}
+    rotary = shape.layers * 4 * 64 * shape.attention(block)
     norms = (2 * shape.layers + 1) * 2 * 64 * shape.hidden
-    softmax = shape.layers * shape.heads * 64 * 64
-    silu = shape.layers * 64 * shape.ffn
+    softmax = shape.layers * block.heads * 64 * 64
+    silu = shape.layers * 64 * block.ffn
     once = counted.total + rotary + norms + softmax + silu
     assert round(once / 1e9, 2) == 424.02
     assert round((once + counted.attention + softmax + silu) / 1e9, 2) == 425.12
@@ -185,14 +188,14 @@ def test_what_a_layer_keeps_is_what_torch_saves(kind: str, batch: int, length: i
     one_shape, one = tiny(kind, 1)
     layer = saved_bytes(two.train(), batch, length) - saved_bytes(one.train(), batch, length)
     copies = formulas.BF16 * (sum(shape.linears) - sum(one_shape.linears))
-    assert layer - copies == demands.layer_bytes(shape, batch * length, length)
+    assert layer - copies == demands.layer_bytes(shape, shape.blocks[0], batch * length, length)
 
 
 @pytest.mark.parametrize("k", [4, 64])
 def test_the_teachers_cache_to_the_byte(tmp_path: Path, k: int) -> None:
     shape, model = tiny("llama")
     rows = [chat.Encoded(i, [5] * n, [5] * n) for i, n in enumerate((9, 21))]
-    teacher.write(tmp_path / "cache.safetensors", model, rows, k, "test")
+    teacher.write(tmp_path / "cache.safetensors", model, rows, k, model.config.vocab_size, "test")
     with safe_open(tmp_path / "cache.safetensors", "pt") as stored:
         tensors = [stored.get_tensor(name) for name in stored.keys()]
     written = sum(t.numel() * t.element_size() for t in tensors)

@@ -78,17 +78,26 @@ class Killed:
             assert (self.out / name).read_bytes() == (self.whole / name).read_bytes(), name
 
 
-@pytest.fixture(scope="module", params=["Q-KD", "P"])
+# the same with the moments in 8 bits, two batches a step and bf16 weights
+NARROW = (
+    *("--recovery.optimizer=adamw-8bit", "--recovery.weights=bfloat16"),
+    *("--recovery.accumulation=2", "--recovery.batch-size=2"),
+)
+RUNS: dict[str, tuple[str, ...]] = {"Q-KD": (), "P": (), "P, narrow": NARROW}
+
+
+@pytest.fixture(scope="module", params=RUNS)
 def killed(
     request: pytest.FixtureRequest, lab: Lab, tmp_path_factory: pytest.TempPathFactory
 ) -> Killed:
-    """A distillation of a 4-bit parent, and a pruning with recovery."""
-    name: str = request.param
+    """A distillation of a 4-bit parent, and prunings with recovery."""
+    name: str = request.param.split(",")[0]
     folder = tmp_path_factory.mktemp("killed")
     work, out = folder / "work", folder / "checkpoints" / name
     parent = lab.quantized if name == "Q-KD" else lab.base
     prefix = "training" if name == "Q-KD" else "recovery"
     how = ["--snapshot-seconds=0", *training_flags(prefix, steps=STEPS, seq_len=SEQ_LEN)]
+    how += RUNS[request.param]
     flags = [*map(str, lab.flags(parent, out, *how, "--costs", folder / "costs"))]
     script = SCRIPTS[name.rsplit("-", 1)[-1]]
     whole = folder / "whole" / name
@@ -170,7 +179,7 @@ def test_a_snapshot_of_another_teacher_is_passed_over(
     killed: Killed, lab: Lab, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = tmp_path / "teacher.safetensors"
-    source = ["--model", lab.quantized, *lab.read(), f"--seq-len={SEQ_LEN}"]
+    source = ["--student", lab.quantized, *lab.read(), f"--seq-len={SEQ_LEN}"]
     inside("teach", *source, "--costs", tmp_path / "costs", "--out", other)
     passed_over(killed, tmp_path, caplog, "--teacher", str(other))
 

@@ -124,9 +124,9 @@ def test_a_training_that_diverges(
 ) -> None:
     done = []
 
-    def objective(hidden: Tensor, head: Tensor, batch: Any) -> Tensor:
+    def objective(hidden: Tensor, head: Tensor, batch: Any, step: Any) -> Tensor:
         done.append(1)
-        return own(hidden, head, batch) * (math.nan if len(done) == 3 else 1.0)
+        return own(hidden, head, batch, step) * (math.nan if len(done) == 3 else 1.0)
 
     own = training.next_token
     monkeypatch.setattr(training, "next_token", objective)

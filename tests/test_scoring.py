@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from compression_order import chat, files, parents, scoring
 from compression_order.errors import HarnessError
 
+CPU = torch.device("cpu")
 DTYPES = [torch.float32, torch.bfloat16]
 
 
@@ -152,7 +153,7 @@ def test_the_base_agrees_with_itself(
 ) -> None:
     sample = scoring.documents(tokenizer, lab.chats, lab.splits)
     scoring.reference(base(lab, dtype), sample).write(tmp_path / "reference.safetensors")
-    against = scoring.Reference.read(tmp_path / "reference.safetensors")
+    against = scoring.Reference.read(tmp_path / "reference.safetensors", CPU)
     record = scoring.fidelity_record("chats", sample, last(base(lab, dtype), sample, against))
     # in fp32 the alignment of a tensor in memory may show in the last bit of a logit
     assert record["kl"] == pytest.approx(0, abs=1e-9 if dtype == torch.float32 else 0)
@@ -226,8 +227,8 @@ def test_a_reference_of_another_sample_is_refused(
 ) -> None:
     sample = scoring.documents(tokenizer, lab.chats, lab.splits)
     fewer = scoring.Sample("documents", sample.sequences[:-1])
-    against = scoring.Reference.read(lab.reference)
+    against = scoring.Reference.read(lab.reference, CPU)
     with pytest.raises(HarnessError, match="the reference was made of another sample"):
         last(base(lab), fewer, against)
     with pytest.raises(HarnessError, match=r"does not exist; run src/reference\.py first"):
-        scoring.Reference.read(tmp_path / "none.safetensors")
+        scoring.Reference.read(tmp_path / "none.safetensors", CPU)

@@ -363,3 +363,12 @@ def test_the_settings_of_a_manifest_are_those_of_the_flags(lab: Lab, tmp_path: P
     expected = asdict(ffn_neurons.Settings(score="magnitude", ratio=0.5, seq_len=160))
     assert manifest["settings"] == {**expected, "on_quantized": "requantize"}
     assert manifest["architecture"]["ffn_widths"] == [128, 128]
+
+
+def test_the_base_shares_no_file_with_the_prepared_model(lab: Lab) -> None:
+    """Snakemake sets the times of a job's outputs: a link would make its input look newer."""
+    for path in lab.base.iterdir():
+        original = lab.model / path.name
+        assert not original.exists() or not path.samefile(original), path.name
+    weights = "model.safetensors"
+    assert (lab.base / weights).read_bytes() == (lab.model / weights).read_bytes()

@@ -44,13 +44,14 @@ def build(config):
 def test_a_shipped_study_is_valid_and_all_it_names_exists(path):
     made = study.build(yaml.safe_load(path.read_text()), path.name, ROOT)
     config = made.config
-    for entry in (*config["text"].values(), config["model"]):
-        assert entry.get("package") in (None, *config["packages"])
+    for entry in (*config["text"].values(), *made.models.values()):
+        assert entry.get("package") in (None, *config.get("packages", {}))
+        assert len(entry.get("revision", "0" * 40)) == 40
     for name in config["evaluations"]["tasks"]:
         task = yaml.safe_load((ROOT / study.task_path(name)).read_text())
         assert name in (task["task"], task.get("task_alias"))
         assert config["text"][name]["form"] in ("options", "true-false")
-    assert config["text"][config["splits"]["text"]]["form"] == "alpaca"
+    assert config["text"][config["splits"]["text"]]["form"] in ("alpaca", "messages")
     held = (ROOT / "published/published.csv").read_text()
     assert config["published"] in held
 
@@ -72,7 +73,7 @@ def test_the_names_of_studies_differ():
 def test_each_archive_has_one_pin_in_all_studies():
     pins = {}
     for path in STUDIES:
-        for package, pin in yaml.safe_load(path.read_text())["packages"].items():
+        for package, pin in yaml.safe_load(path.read_text()).get("packages", {}).items():
             assert pins.setdefault(pin["file"], (package, pin)) == (package, pin)
 
 
@@ -136,12 +137,13 @@ def test_the_teachers_defaults_are_those_of_the_distillation(monkeypatch):
     import teach
     from compression_order.methods import logits
 
-    needed = ("--model=x", "--text=x", "--splits=x", "--out=x")
+    needed = ("--student=x", "--text=x", "--splits=x", "--out=x")
     monkeypatch.setattr(sys, "argv", ["teach.py", *needed])
     args, its = teach.parse_args(), logits.Settings()
     assert args.top_k == its.top_k
-    assert args.seq_len == its.training.seq_len
-    assert args.mask_prompt == str(its.training.mask_prompt).lower()
+    assert args.teacher_weights == its.teacher_weights
+    for name in ("seq_len", "mask_prompt", "count_padding", "conversations"):
+        assert getattr(args, name) == getattr(its.training, name), name
 
 
 # what Snakemake compares
@@ -194,7 +196,7 @@ FAULTS = [
     ("stages.P.recovery.steps", 1.5, ["stages.P.recovery.steps", "1.5", "whole number"]),
     ("stages.P.recovery.steps", True, ["stages.P.recovery.steps", "True", "whole number"]),
     ("stages.P.recovery", None, ["stages.P.recovery", "None", "mapping"]),
-    ("stages.P.method", "ffn", ["stages.P.method", "'ffn'", "ffn-neurons, logits, nf4"]),
+    ("stages.P.method", "ffn", ["stages.P.method", "'ffn'", *methods.REGISTRY]),
     ("stages.KD.alpha", 2.0, ["stages.KD.alpha", "2.0", "at most 1"]),
     ("stages.KD.temperature", 0.3, ["stages.KD.temperature", "0.3", "at least 1"]),
     ("stages.Q.on_quantized", "adapter", ["stages.Q.on_quantized", "'adapter'", "requantize"]),

@@ -307,7 +307,7 @@ def test_a_text_that_base_lacks_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--refused", "Q-P"], "not PIPELINE=REASON"),
+        (["--refused", "Q-P"], "has no name, `=` and value"),
         (["--refused", "X=why"], "'X' is not a row"),
         (["--published", "nobody"], "no study 'nobody'"),
         (["--rows", "P", "Q"], "lack `base`"),
@@ -518,4 +518,4 @@ def test_summary_without_published_figures_and_with_a_note(tmp_path: Path) -> No
 
 def test_repeated_stages_are_not_full_orders() -> None:
     assert summary.permutations_of_all(["base", "P-Q", "Q-P", "Q-P-Q"]) == ["P-Q", "Q-P"]
-    assert make_table.parse_refused(["A=b=c"]) == {"A": "b=c"}
+    assert make_table.parse_pairs("--refused", ["A=b=c"]) == {"A": "b=c"}

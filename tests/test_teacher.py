@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 from compression_order import chat, files, parents, teacher, training
 from compression_order.errors import HarnessError
 
+CPU = torch.device("cpu")
 VOCABULARY, K = 49152, 64
 TEMPERATURES = (1.0, 1.5, 2.0, 4.0, 10.0)
 # nats of KL(exact || cached): interpolating the tail, and storing log-probabilities in fp16
@@ -50,7 +51,7 @@ def realistic(tmp_path_factory: pytest.TempPathFactory) -> tuple[teacher.Cache, 
     model.lm_head.weight.data = torch.randn(VOCABULARY, 32) / 32**0.5 * lengths
     ids = torch.randint(VOCABULARY, (25,)).tolist()
     path = tmp_path_factory.mktemp("teacher") / "cache.safetensors"
-    teacher.write(path, model, [chat.Encoded(0, ids, ids)], K, "teacher")
+    teacher.write(path, model, [chat.Encoded(0, ids, ids)], K, model.config.vocab_size, "teacher")
     with torch.no_grad():
         logits = model(torch.tensor([ids])).logits[0, :-1]
     deviations = logits.std(-1)
@@ -65,7 +66,7 @@ def test_buckets_equal_the_exact_distribution(
     realistic: tuple[teacher.Cache, Tensor], temperature: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache, log_probs = realistic
-    ids, found = cache.buckets([0], temperature)
+    ids, found = cache.buckets([0], temperature, CPU)
     assert torch.equal(ids, log_probs.topk(K).indices)
     top, tail = log_probs.gather(-1, ids), exact_tail(log_probs, ids, temperature)
     tail = tail[:, None]
@@ -104,7 +105,7 @@ def cache(
     tiny: tuple[PreTrainedModel, list[chat.Encoded]], tmp_path_factory: pytest.TempPathFactory
 ) -> teacher.Cache:
     path = tmp_path_factory.mktemp("teacher") / "cache.safetensors"
-    teacher.write(path, *tiny, K, "teacher")
+    teacher.write(path, *tiny, K, tiny[0].config.vocab_size, "teacher")
     return teacher.Cache(path, teacher.key(tiny[1], K))
 
 
@@ -112,10 +113,22 @@ def test_documents_may_be_asked_for_in_any_order(
     cache: teacher.Cache, tiny: tuple[PreTrainedModel, list[chat.Encoded]]
 ) -> None:
     first, second, third = (document.index for document in tiny[1][:3])
-    whole = cache.buckets([third, first, second], 2.0)
-    apart = [cache.buckets([index], 2.0) for index in (third, first, second)]
+    whole = cache.buckets([third, first, second], 2.0, CPU)
+    apart = [cache.buckets([index], 2.0, CPU) for index in (third, first, second)]
     for part, together in enumerate(whole):
         assert torch.equal(together, torch.cat([one[part] for one in apart]))
+
+
+def test_the_same_bytes_every_time(
+    tiny: tuple[PreTrainedModel, list[chat.Encoded]], tmp_path: Path
+) -> None:
+    """Metadata of several entries comes out in any order."""
+    path = tmp_path / "cache.safetensors"
+    made = set()
+    for _ in range(8):
+        teacher.write(path, tiny[0], tiny[1][:1], K, tiny[0].config.vocab_size, "teacher")
+        made.add(files.sha256(path))
+    assert len(made) == 1
 
 
 def test_padding_never_enters(
@@ -126,7 +139,7 @@ def test_padding_never_enters(
     chosen = [min(documents, key=lambda d: len(d.ids)), max(documents, key=lambda d: len(d.ids))]
     assert len(chosen[0].ids) < len(chosen[1].ids)
     batch = chat.batch(chosen, 2)
-    ids, log_probs = cache.buckets(batch.indices, 1.0)
+    ids, log_probs = cache.buckets(batch.indices, 1.0, CPU)
     counts = [len(document.loss_positions()) for document in chosen]
     assert len(ids) == sum(counts) == len(training.targets(batch))
     with torch.no_grad():
@@ -153,7 +166,7 @@ def test_the_bf16_cache_that_the_command_line_writes(lab: Lab) -> None:
     assert shapes["ids"] == shapes["log_probs"] == (sum(counts), K)
     assert shapes["tail"] == (sum(counts), teacher.NODES)
     cache = teacher.Cache(lab.teacher, teacher.key(asked, K))
-    assert len(cache.buckets(documents, 2.0)[0]) == sum(counts)
+    assert len(cache.buckets(documents, 2.0, CPU)[0]) == sum(counts)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +208,7 @@ def test_a_cache_of_another_split_is_refused(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_more_ids_than_the_vocabulary_has_are_refused(lab: Lab, tmp_path: Path) -> None:
-    source = ["--model", lab.base, *lab.read(), "--costs", tmp_path / "costs"]
+    source = ["--student", lab.base, *lab.read(), "--costs", tmp_path / "costs"]
     out = tmp_path / "cache.safetensors"
     with pytest.raises(HarnessError, match="top_k 512 leaves nothing of the vocabulary of 512"):
         inside("teach", *source, "--top-k=512", "--out", out)

@@ -26,7 +26,18 @@ ROOT = Path(__file__).resolve().parents[1]
 SMOKE = "studies/smoke.yaml"
 TABLE = "results/table.csv"
 # what a run or a tool makes beside the sources
-MADE = {".git", ".venv", ".snakemake", ".hypothesis", "assets", "results", "work", "logs"}
+MADE = {
+    ".git",
+    ".venv",
+    ".venv-controller",
+    ".venv-quant",
+    ".snakemake",
+    ".hypothesis",
+    "assets",
+    "results",
+    "work",
+    "logs",
+}
 NODES = [
     *("P", "KD", "Q"),
     *("P-KD", "P-Q", "KD-P", "KD-Q", "Q-P", "Q-KD"),
@@ -68,8 +79,11 @@ class Copy:
         return {**os.environ, "PATH": path, **caches, **self.env}
 
     def command(self, *targets: str, study: str = SMOKE, cores: int = 2) -> list[str]:
-        """Snakemake on a study; the targets come first, `--configfile` takes what follows it."""
-        options = ("--cores", str(cores), "--configfile", study)
+        """Snakemake on a study, one file or several with a blank between them.
+
+        The targets come first, `--configfile` takes what follows it.
+        """
+        options = ("--cores", str(cores), "--configfile", *study.split())
         return [sys.executable, "-m", "snakemake", *(targets or (TABLE,)), *options]
 
     def snakemake(

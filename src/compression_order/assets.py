@@ -12,6 +12,7 @@ from typing import IO, Any
 from compression_order import files
 from compression_order.errors import HarnessError
 
+RECORD = "asset.json"  # the last file of an asset: its origin and the digests of the others
 BROKEN = (zipfile.BadZipFile, tarfile.TarError, EOFError)
 
 
@@ -105,4 +106,21 @@ def write_model_record(folder: Path, source: dict[str, Any], parameters: int) ->
     """
     digests = {file.name: files.sha256(file) for file in sorted(folder.iterdir())}
     record = {"source": source, "files": digests, "parameters": parameters}
-    files.write_json(folder / "asset.json", record)
+    files.write_json(folder / RECORD, record)
+
+
+def verified(folder: Path) -> dict[str, str]:
+    """File name -> SHA-256 of a prepared model whose files are as prepared.
+
+    Raises:
+        HarnessError: a file is missing or has changed.
+    """
+    recorded: dict[str, str] = files.read_json(folder / RECORD)["files"]
+    for name, expected in recorded.items():
+        path = folder / name
+        if not path.exists() or files.sha256(path) != expected:
+            raise HarnessError(
+                f"{path} is not the file that was prepared (missing, truncated or changed); "
+                f"delete the folder {folder} and run again"
+            )
+    return recorded

@@ -22,13 +22,15 @@ class Encoded:
 
     Attributes:
         index: its record number in the text.
-        ids: its token ids, in the chat template.
+        ids: its token ids, in the chat template, and padding that counts, if any.
         labels: `ids` where the token is trained on, `IGNORED` elsewhere.
+        padding: how many of the last ids are padding that counts; attention passes it over.
     """
 
     index: int
     ids: list[int]
     labels: list[int]
+    padding: int = 0
 
     def loss_positions(self) -> list[int]:
         """The positions t whose next token t + 1 is trained on."""
@@ -51,6 +53,11 @@ class Batch:
     labels: Tensor
     indices: tuple[int, ...]
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device."""
+        tensors = (self.ids.to(device), self.attention.to(device), self.labels.to(device))
+        return Batch(*tensors, self.indices)
+
 
 def records(text: Path, splits: Path, split: str) -> list[tuple[int, dict[str, Any]]]:
     """The records of one split of a chat text, with their record numbers.
@@ -59,7 +66,7 @@ def records(text: Path, splits: Path, split: str) -> list[tuple[int, dict[str, A
         HarnessError: the splits were made from another text.
     """
     table = files.read_json(splits)
-    if table["sha256"] != files.sha256(text):
+    if table["sha256"][split] != files.sha256(text):
         raise HarnessError(
             f"{splits} was made from another version of {text} (its sha256 differs); "
             f"delete {splits} and run again"
@@ -90,14 +97,26 @@ def encode(
     numbered: Sequence[tuple[int, dict[str, Any]]],
     seq_len: int | None = None,
     mask_prompt: bool = False,
+    count_padding: bool = False,
 ) -> list[Encoded]:
     """Encode conversations, whole or cut to `seq_len` tokens.
 
     With `mask_prompt` only the assistant's words (and the end of its turn) are trained on.
-    A conversation whose cut leaves nothing to train on is left out.
+    A conversation whose cut leaves nothing to train on is left out. With `count_padding` every
+    conversation is padded to `seq_len`, and the padding is trained on like words: a quirk of
+    arXiv 2511.19495, whose labels are not masked there.
     """
     encoded = (_encode(tokenizer, i, r["messages"], seq_len, mask_prompt) for i, r in numbered)
-    return [document for document in encoded if document.loss_positions()]
+    usable = [document for document in encoded if document.loss_positions()]
+    if not count_padding or seq_len is None:
+        return usable
+    return [_padded(document, seq_len, tokenizer.pad_token_id or 0) for document in usable]
+
+
+def _padded(document: Encoded, seq_len: int, pad: int) -> Encoded:
+    missing = seq_len - len(document.ids)
+    filler = [pad] * missing
+    return Encoded(document.index, document.ids + filler, document.labels + filler, missing)
 
 
 def _encode(
@@ -126,7 +145,7 @@ def batch(documents: Sequence[Encoded], pad: int) -> Batch:
 
     return Batch(
         ids=padded([d.ids for d in documents], pad),
-        attention=padded([[1] * len(d.ids) for d in documents], 0),
+        attention=padded([[1] * (len(d.ids) - d.padding) for d in documents], 0),
         labels=padded([d.labels for d in documents], IGNORED),
         indices=tuple(d.index for d in documents),
     )

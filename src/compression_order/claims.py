@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from torch import Tensor
+from transformers import PreTrainedModel
 
-from compression_order import formulas, parents, sizes
+from compression_order import files, formulas, loading, masks, parents, sizes
 from compression_order.errors import HarnessError
+from compression_order.forms import Form
 from compression_order.methods import nf4
+from compression_order.shapes import Architecture
 
 
 class ClaimError(HarnessError):
@@ -31,6 +33,7 @@ class Probe:
         new_tokens: greedy tokens to generate for each.
         max_degenerate: the largest tolerated share of degenerate answers, 0 to 1.
         pad: the id that pads.
+        device: where the checkpoint is asked.
     """
 
     prompts: Tensor
@@ -38,13 +41,29 @@ class Probe:
     new_tokens: int
     max_degenerate: float
     pad: int
+    device: torch.device = parents.CPU
+
+
+@dataclass(frozen=True)
+class Before:
+    """What earlier stages made.
+
+    Attributes:
+        architecture: the parent's, as in its manifest.
+        masks: linear -> [outputs, inputs], true where a weight was pruned to zero, cut as the
+            stage cut the weight.
+    """
+
+    architecture: Mapping[str, Any]
+    masks: Mapping[str, Tensor]
 
 
 def prove(
     folder: Path,
     name: str,
-    quantization: nf4.Settings | None,
+    form: Form | None,
     expected: Mapping[str, Any],
+    before: Before,
     probe: Probe,
 ) -> dict[str, Any]:
     """Check a stored checkpoint against what its stage claims.
@@ -52,9 +71,10 @@ def prove(
     Args:
         folder: the checkpoint, complete but for its manifest.
         name: the pipeline, for messages.
-        quantization: how it is quantized, or None.
+        form: how it is quantized, or None.
         expected: claim -> value, as the method returned them; a name that `measured` does not
             know is a record, not a claim to check here.
+        before: what earlier stages made, which holds still where the stage claims nothing else.
         probe: prompts and limits.
 
     Returns:
@@ -63,15 +83,16 @@ def prove(
     Raises:
         ClaimError: a claim does not hold.
     """
-    model = parents.dense(folder, torch.bfloat16, quantized=quantization is not None)
-    architecture = describe(model)
-    quantized_linears = _quantized_linears(folder, name, probe) if quantization else 0
-    seen = {**architecture, "quantized_linears": quantized_linears}
-    for claim, value in expected.items():
-        if claim in seen and seen[claim] != value:
-            raise ClaimError(f"{name}: {claim} is {seen[claim]}, the stage claims {value}")
+    config = files.read_json(folder / "config.json")
+    model = parents.dense(folder, torch.bfloat16, form is not None, probe.device)
+    shape = loading.architecture(model)
+    quantized_linears = _quantized_linears(folder, name, form, probe) if form else 0
+    _require({**_all_of(shape), "quantized_linears": quantized_linears}, expected, before, name)
+    retained = require_zeros(before.masks, model, name)
+    require_sparsity(expected.get("sparsity"), model, name)
     with torch.no_grad():
-        require_finite(model(probe.prompts, attention_mask=probe.attention).logits, name)
+        asked, attention = probe.prompts.to(probe.device), probe.attention.to(probe.device)
+        require_finite(model(asked, attention_mask=attention).logits, name)
     share = degenerate_share(model, probe)
     if share > probe.max_degenerate:
         raise ClaimError(
@@ -79,24 +100,71 @@ def prove(
             f"more than max_degenerate allows ({probe.max_degenerate:.0%})"
         )
     return {
-        "format": nf4.FORMAT if quantization else "dense",
+        "format": form.format if form else "dense",
         "parameters": count(model),
-        "bytes": prove_size(folder, name, quantization),
-        "architecture": architecture,
-        "claims": {**expected, "finite_logits": True, "degenerate_share": share},
+        "bytes": prove_size(folder, name, form),
+        "architecture": shape.described(),
+        "claims": {**expected, **retained, "finite_logits": True, "degenerate_share": share},
+        **({} if loading.is_plain(config) else {"loader": loading.__name__}),
     }
+
+
+def _all_of(shape: Architecture) -> dict[str, Any]:
+    """An architecture with what its manifest leaves unsaid."""
+    return {"head_dim": shape.head_dim, "mlp_bias": shape.mlp_bias, **shape.described()}
+
+
+def _require(
+    seen: Mapping[str, Any], expected: Mapping[str, Any], before: Before, name: str
+) -> None:
+    for claim, value in expected.items():
+        if claim in seen and seen[claim] != value:
+            raise ClaimError(f"{name}: {claim} is {seen[claim]}, the stage claims {value}")
+    for claim, value in before.architecture.items():
+        if claim not in expected and seen[claim] != value:
+            raise ClaimError(
+                f"{name}: {claim} is {seen[claim]}, its parent's is {value} and the stage does not "
+                "claim to change it"
+            )
+
+
+def require_zeros(
+    kept: Mapping[str, Tensor], model: PreTrainedModel, name: str
+) -> dict[str, dict[str, float | int]]:
+    """The record of the zeros that earlier stages made; empty where they made none.
+
+    Raises:
+        ClaimError: one of them is no longer zero.
+    """
+    if not kept:
+        return {}
+    found = masks.retention(kept, model)
+    if found.zero != found.masked:
+        raise ClaimError(
+            f"{name}: {found.zero} of the {found.masked} weights that were pruned to zero are "
+            f"still zero ({found.zero / found.masked:.1%})"
+        )
+    return {"zeros": found.record()}
+
+
+def require_sparsity(claimed: Mapping[str, Any] | None, model: PreTrainedModel, name: str) -> None:
+    """Raise ClaimError where a stored linear has fewer zeros than the stage claims.
+
+    It may have more: quantization rounds small weights to zero.
+    """
+    if not claimed:
+        return
+    for bound, share in masks.shares(model).items():
+        if share < claimed[bound]:
+            raise ClaimError(
+                f"{name}: the {bound} share of zeros in a linear is {share}, the stage claims "
+                f"{claimed[bound]}"
+            )
 
 
 def describe(model: PreTrainedModel) -> dict[str, Any]:
     """Layers, widths and heads, read off the weights rather than the configuration."""
-    config = model.config
-    return {
-        "layers": len(model.base_model.layers),
-        "ffn_widths": [layer.mlp.down_proj.in_features for layer in model.base_model.layers],
-        "attention_heads": config.num_attention_heads,
-        "key_value_heads": config.num_key_value_heads,
-        "hidden_size": config.hidden_size,
-    }
+    return loading.architecture(model).described()
 
 
 def count(model: PreTrainedModel) -> dict[str, int]:
@@ -108,7 +176,7 @@ def count(model: PreTrainedModel) -> dict[str, int]:
     }
 
 
-def prove_size(folder: Path, name: str, quantization: nf4.Settings | None) -> dict[str, int]:
+def prove_size(folder: Path, name: str, form: Form | None) -> dict[str, int]:
     """The bytes on disk must be the formula's plus header and metadata, to the byte.
 
     Raises:
@@ -116,10 +184,7 @@ def prove_size(folder: Path, name: str, quantization: nf4.Settings | None) -> di
     """
     stored = sizes.stored_bytes(folder / parents.WEIGHTS)
     shape = sizes.shape_of(_dense_config(folder))
-    if quantization:
-        analytic = formulas.nf4_bytes(shape, quantization.double_quant)
-    else:
-        analytic = formulas.dense_bytes(shape)
+    analytic = form.analytic(shape) if form else formulas.dense_bytes(shape)
     if stored.weights != analytic:
         raise ClaimError(
             f"{name}: {parents.WEIGHTS} holds {stored.weights} bytes of weights, the formula "
@@ -134,7 +199,7 @@ def prove_size(folder: Path, name: str, quantization: nf4.Settings | None) -> di
 
 
 def _dense_config(folder: Path) -> Any:
-    config = AutoConfig.from_pretrained(folder)
+    config = loading.config_of(folder)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     return config
@@ -147,22 +212,21 @@ def require_finite(logits: Tensor, name: str) -> None:
         raise ClaimError(f"{name}: {broken} of {logits.numel()} logits are not finite")
 
 
-def _quantized_linears(folder: Path, name: str, probe: Probe) -> int:
-    """Load the 4-bit checkpoint as a user would; its own kernels must give finite logits."""
-    model = AutoModelForCausalLM.from_pretrained(folder)
+def _quantized_linears(folder: Path, name: str, form: Form, probe: Probe) -> int:
+    """Load the quantized checkpoint as a user would; its own kernels must give finite logits."""
+    model = loading.pretrained(folder)
+    nf4.allow_any_width(model)
     with torch.no_grad():
-        require_finite(model(probe.prompts[:1, -8:]).logits, name)
-    head = model.get_output_embeddings()
-    linears = [m for m in model.modules() if isinstance(m, nn.Linear) and m is not head]
-    return sum(type(m).__name__ == "Linear4bit" for m in linears)
+        require_finite(model(probe.prompts[:1, -8:].to(model.device)).logits, name)
+    return form.linears(model, folder / parents.WEIGHTS)
 
 
 def degenerate_share(model: PreTrainedModel, probe: Probe) -> float:
     """The share of greedy answers that are empty or repeat one token."""
     with torch.no_grad():
         answers = model.generate(
-            probe.prompts,
-            attention_mask=probe.attention,
+            probe.prompts.to(probe.device),
+            attention_mask=probe.attention.to(probe.device),
             max_new_tokens=probe.new_tokens,
             do_sample=False,
             pad_token_id=probe.pad,

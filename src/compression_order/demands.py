@@ -4,17 +4,23 @@ Operations are two a multiply-accumulate of `shapes.macs`. A trained token takes
 passes' worth (forward, and backward to inputs and to weights): 6 a weight of linears and head,
 plus attention. Softmaxes over the vocabulary and the optimizer are not counted.
 
-Memory is that of `training.py`: float32 weights, gradients and two moments of AdamW, bf16
-copies of the linears that autocast keeps until the backward pass is through. All five terms
-are added as if they peaked together, which they nearly do at the first steps of a backward
-pass; libraries, allocator and files mapped into memory come on top.
+Memory is that of `training.py`: weights, gradients and two moments of AdamW, and with float32
+weights the bf16 copies of the linears that autocast keeps until the backward pass is through.
+All five terms are added as if they peaked together, which they nearly do at the first steps of a
+backward pass; libraries, allocator and files mapped into memory come on top.
+
+On several devices (`distributed.py`) figures are of one of them: weights, gradients and moments
+are shared out, and so are the sequences of a batch. Whole on each device are, for a while, the
+embedding, the head and two layers of mean size (one computes, one is fetched), the gradients of
+the former and of a layer, and the bf16 copies of all linears, which autocast keeps. Before it is
+sharded a device holds the whole model.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from compression_order.formulas import BF16, FP32, dense_bytes, nf4_bytes
-from compression_order.shapes import Architecture, macs
+from compression_order.formulas import BF16, FP32, Storage, dense_bytes
+from compression_order.shapes import Architecture, Block, macs
 
 LOSS_CHUNK = 256  # tokens whose logits are in memory at a time; `losses.chunked`
 SCORE_CHUNK = 128  # likewise; `scoring.CHUNK`
@@ -27,27 +33,42 @@ PROMPTS, PROMPT, ANSWER = 4, 64, 16
 
 @dataclass(frozen=True)
 class Part:
-    """One piece of a job: the tokens that pass through the model, and the operations."""
+    """One piece of a job: the tokens that pass through the model, and the operations.
+
+    Its devices share both evenly.
+    """
 
     name: str
     tokens: int
     flops: int
+    devices: int = 1
+
+    @property
+    def span(self) -> int:
+        """Operations of one of its devices."""
+        return -(-self.flops // self.devices)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes at the peak of a job."""
+    """Bytes at the peak of a job.
+
+    On a GPU the teacher's cache stays in the memory of the host (`host`), and only a batch of
+    it at a time comes over; it then is no part of the peak.
+    """
 
     weights: int
     gradients: int = 0
     optimizer: int = 0
     teacher: int = 0
     activations: int = 0
+    host: bool = False
 
     @property
     def peak(self) -> int:
-        """The sum."""
-        return self.weights + self.gradients + self.optimizer + self.teacher + self.activations
+        """The sum, on the device."""
+        own = self.weights + self.gradients + self.optimizer + self.activations
+        return own if self.host else own + self.teacher
 
 
 @dataclass(frozen=True)
@@ -69,35 +90,70 @@ class Demand:
         """Operations of all parts."""
         return sum(part.flops for part in self.parts)
 
+    @property
+    def span(self) -> int:
+        """Operations of one device: what the job waits for."""
+        return sum(part.span for part in self.parts)
+
+    @property
+    def devices(self) -> int:
+        """Devices that the job holds from its start to its end."""
+        return max((part.devices for part in self.parts), default=1)
+
 
 @dataclass(frozen=True)
 class State:
-    """A checkpoint: its shape, and its NF4 setting `double_quant`, None where it is dense."""
+    """A checkpoint: its shape, and how its linears are stored, None where it is dense."""
 
     shape: Architecture
-    double_quant: bool | None = None
+    storage: Storage | None = None
 
     @property
     def bytes(self) -> int:
         """Bytes of its weights as stored."""
-        if self.double_quant is None:
-            return dense_bytes(self.shape)
-        return nf4_bytes(self.shape, self.double_quant)
+        return self.storage.bytes(self.shape) if self.storage else dense_bytes(self.shape)
 
 
 @dataclass(frozen=True)
 class Training:
-    """Steps of batches of sequences; `mean` is the length that counts, `longest` the cut."""
+    """Steps of batches of sequences; `mean` is the length that counts, `longest` the cut.
+
+    Attributes:
+        steps: optimizer steps.
+        batch: sequences a batch.
+        mean: tokens a sequence, on average.
+        longest: tokens a sequence, at most.
+        accumulation: batches a step.
+        weight: bytes of a weight, and of its gradient.
+        moments: bytes of a weight's two moments.
+        heads: how often a token's logits are made: once, or once a term of the loss.
+        devices: that share the batches and the weights.
+    """
 
     steps: int
     batch: int
     mean: int
     longest: int
+    accumulation: int = 1
+    weight: int = FP32
+    moments: float = 2 * FP32
+    heads: int = 1
+    devices: int = 1
+
+    @property
+    def sequences(self) -> int:
+        """Sequences of all steps."""
+        return self.steps * self.accumulation * self.batch
 
     @property
     def tokens(self) -> int:
         """Tokens of all steps."""
-        return self.steps * self.batch * self.mean
+        return self.sequences * self.mean
+
+
+def moment_bytes(optimizer: str, weight: int) -> float:
+    """Bytes of a weight's two moments: as the weight, or 8 bits and a float32 a block of 256."""
+    return 2 * (1 + FP32 / 256) if optimizer == "adamw-8bit" else 2 * weight
 
 
 def forward(
@@ -111,8 +167,8 @@ def forward(
 
 def trained(shape: Architecture, name: str, how: Training) -> Part:
     """Training steps; the head at every position, an upper bound where prompts are masked."""
-    whole = forward(shape, name, how.steps * how.batch, how.mean)
-    return Part(name, whole.tokens, 3 * whole.flops)
+    whole = forward(shape, name, how.sequences, how.mean, how.heads * how.tokens)
+    return Part(name, whole.tokens, 3 * whole.flops, how.devices)
 
 
 def proof(shape: Architecture) -> Part:
@@ -122,7 +178,7 @@ def proof(shape: Architecture) -> Part:
     return Part("proof", logits.tokens + answers.tokens, logits.flops + answers.flops)
 
 
-def layer_bytes(shape: Architecture, tokens: int, length: int) -> int:
+def layer_bytes(shape: Architecture, block: Block, tokens: int, length: int) -> int:
     """What one decoder layer keeps for its backward pass under bf16 autocast.
 
     By the method of Korthikanti et al. 2022 (arXiv 2205.05198, section 4.1) for this block; a
@@ -137,8 +193,8 @@ def layer_bytes(shape: Architecture, tokens: int, length: int) -> int:
 
     No recomputation, no dropout. Equal to what torch saves on the CPU (tests/test_plan.py).
     """
-    each = 26 * shape.hidden + 8 * shape.attention + 8 * shape.ffn
-    return tokens * (each + 4 * shape.heads + 8 + 2 * length)
+    each = 26 * shape.hidden + 8 * shape.attention(block) + 8 * block.ffn
+    return tokens * (each + 4 * block.heads + 8 + 2 * length)
 
 
 def training_memory(shape: Architecture, how: Training, teacher: int, logit: int) -> Memory:
@@ -147,27 +203,35 @@ def training_memory(shape: Architecture, how: Training, teacher: int, logit: int
     The loss adds its chunk of logits, the float32 gradient of the head that is made in the same
     pass, and the head in bf16.
     """
-    tokens = how.batch * how.longest
+    tokens = -(-how.batch // how.devices) * how.longest
     chunk = min(LOSS_CHUNK, tokens) * shape.vocabulary * logit
-    layers = shape.layers * layer_bytes(shape, tokens, how.longest)
+    layers = sum(layer_bytes(shape, block, tokens, how.longest) for block in shape.blocks)
     last = 2 * FP32 * shape.hidden * tokens  # the last norm: its input, and normalized
-    return Memory(
-        weights=FP32 * shape.parameters + BF16 * sum(shape.linears),
-        gradients=FP32 * shape.parameters,
-        optimizer=2 * FP32 * shape.parameters,
+    copies = BF16 * sum(shape.linears) if how.weight > BF16 else 0
+    own = -(-shape.parameters // how.devices)
+    # whole for a while where weights are sharded: embedding and head, and layers in turn
+    root, layer = shape.other, sum(shape.linears) // shape.layers
+    gathered, reduced = (root + 2 * layer, root + layer) if how.devices > 1 else (0, 0)
+    training = Memory(
+        weights=how.weight * (own + gathered) + copies,
+        gradients=how.weight * (own + reduced),
+        optimizer=round(how.moments * own),
         teacher=teacher,
-        activations=layers + last + chunk + (FP32 + BF16) * shape.head,
+        activations=layers + last + chunk + (how.heads * how.weight + BF16) * shape.head,
     )
+    loaded = how.weight * (shape.parameters + own) if how.devices > 1 else 0
+    return _highest([training, Memory(loaded, teacher=teacher)])
 
 
 def passing(shape: Architecture, batch: int, length: int, logits: int) -> int:
-    """Bytes of activations of a forward pass: one layer's, and the logits' bytes."""
-    return layer_bytes(shape, batch * length, length) + logits
+    """Bytes of activations of a forward pass: the widest layer's, and the logits' bytes."""
+    widest = max(layer_bytes(shape, block, batch * length, length) for block in shape.blocks)
+    return widest + logits
 
 
 def stored(parent: State, child: State, teacher: int) -> tuple[int, int]:
     """Bytes that a stage reads and writes; a quantized child is first written dense, aside."""
-    aside = 0 if child.double_quant is None else dense_bytes(child.shape)
+    aside = dense_bytes(child.shape) if child.storage else 0
     return parent.bytes + teacher, child.bytes + aside
 
 
@@ -205,14 +269,18 @@ def distill(parent: State, child: State, how: Training, teacher: int) -> Demand:
     return Demand((*parts, proof(child.shape)), memory, read, written)
 
 
-def quantize(parent: State, child: State) -> Demand:
-    """Store dense and in 4 bits, and prove: the bf16 model, its proved copy and the 4-bit one."""
+def quantize(parent: State, child: State, calibration: Part | None = None) -> Demand:
+    """Store dense and quantized, and prove: the bf16 model, its proved copy and the quantized one.
+
+    A method that calibrates works on a copy of the model before: no more than those weights.
+    """
     logits = PROMPTS * PROMPT * child.shape.vocabulary * BF16
     memory = Memory(
         weights=2 * dense_bytes(child.shape) + child.bytes,
         activations=passing(child.shape, PROMPTS, PROMPT, logits),
     )
-    return Demand((proof(child.shape),), memory, *stored(parent, child, 0))
+    parts = [calibration] if calibration else []
+    return Demand((*parts, proof(child.shape)), memory, *stored(parent, child, 0))
 
 
 def _highest(memories: Iterable[Memory]) -> Memory:
@@ -225,14 +293,13 @@ def cache_bytes(shape: Architecture, tokens: int, documents: int, k: int) -> int
     return tokens * ((ident + 2) * k + FP32 * TAIL) + 16 * documents
 
 
-def teach(base: State, documents: int, mean: int, longest: int, k: int) -> Demand:
-    """Run the teacher over the training split, document by document."""
-    tokens = documents * mean
-    logits = longest * base.shape.vocabulary * SCORED_LOGIT
+def teach(teacher: State, documents: int, mean: int, longest: int, k: int, eight: bool) -> Demand:
+    """Run the teacher over the training split, document by document; `eight`: int8 linears."""
+    shape, tokens = teacher.shape, documents * mean
+    written = cache_bytes(shape, tokens, documents, k)
     memory = Memory(
-        weights=dense_bytes(base.shape),
-        teacher=tokens * (12 * k + FP32 * TAIL),  # int64 ids and float32, until they are stored
-        activations=passing(base.shape, 1, longest, logits),
+        weights=dense_bytes(shape) - (sum(shape.linears) if eight else 0),
+        teacher=2 * written,  # its parts, and the whole that is stored
+        activations=passing(shape, 1, longest, longest * shape.vocabulary * SCORED_LOGIT),
     )
-    written = cache_bytes(base.shape, tokens, documents, k)
-    return Demand((forward(base.shape, "teacher", documents, mean),), memory, base.bytes, written)
+    return Demand((forward(shape, "teacher", documents, mean),), memory, teacher.bytes, written)

@@ -1,8 +1,13 @@
 """One clear sentence for every fault of the input, and a non-zero exit."""
 
 import errno
+import json
+import os
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
 
 
 class HarnessError(Exception):
@@ -17,14 +22,23 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except HarnessError as fault:
-        sys.exit(f"error: {fault}")
+        _leave(f"error: {fault}")
     except Exception as fault:
         if not _is_disk_full(fault):
             raise
-        sys.exit(
+        _leave(
             f"error: no space left on the disk while writing ({fault}); "
             "free some space and run the same command again"
         )
+
+
+def _leave(sentence: str) -> NoReturn:
+    # the report of torchrun, which starts a stage on several devices, ends with what is here
+    report = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if report:
+        told = {"message": sentence, "timestamp": int(time.time())}
+        Path(report).write_text(json.dumps(told))
+    sys.exit(sentence)
 
 
 def _is_disk_full(fault: Exception) -> bool:

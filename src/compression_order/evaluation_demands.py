@@ -6,10 +6,11 @@ from pathlib import Path
 
 import yaml
 
-from compression_order import demands, formulas
+from compression_order import demands, formulas, hub_tasks
 from compression_order.demands import Demand, Memory, Part, State
 from compression_order.errors import HarnessError
 from compression_order.formulas import BF16
+from compression_order.shapes import Architecture
 from compression_order.study import Study, task_path
 
 
@@ -33,6 +34,40 @@ class Assumed:
     def cut(self, longest: int) -> int:
         """Mean tokens of a conversation that is cut at `longest`."""
         return min(self.conversation or longest, longest)
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The sequences of one task that pass through the model.
+
+    Attributes:
+        name: of the task.
+        sequences: its questions times the passes that one takes.
+        length: mean tokens of a sequence.
+        generated: tokens generated after each at most.
+    """
+
+    name: str
+    sequences: int
+    length: int
+    generated: int = 0
+
+    def part(self, shape: Architecture) -> Part:
+        """The forward passes; an answer takes one more a token, with keys and values kept."""
+        name, length = f"task {self.name}", self.length + self.generated
+        head = self.sequences * self.generated if self.generated else None
+        return demands.forward(shape, name, self.sequences, length, head)
+
+    def activations(self, shape: Architecture, batch: int) -> int:
+        """Bytes of a batch: logits of every position, or of the last, and keys and values."""
+        if not self.generated:
+            logits = batch * self.length * shape.vocabulary * demands.ANSWERED_LOGIT
+            return demands.passing(shape, batch, self.length, logits)
+        heads = sum(block.key_value_heads for block in shape.blocks)
+        kept = 2 * heads * shape.head_dim * BF16
+        cache = batch * (self.length + self.generated) * kept
+        logits = batch * shape.vocabulary * demands.ANSWERED_LOGIT
+        return demands.passing(shape, batch, self.length, logits) + cache
 
 
 def _held_out(study: Study, assumed: Assumed) -> tuple[int, int]:
@@ -59,10 +94,20 @@ def reference(study: Study, base: State, assumed: Assumed) -> Demand:
     return Demand((part,), memory, base.bytes, kept)
 
 
-def tasks(study: Study, assumed: Assumed, root: Path) -> list[tuple[str, int]]:
-    """Each task and its sequences: its questions times the passes that one takes."""
+def tasks(study: Study, assumed: Assumed, root: Path) -> list[Questions]:
+    """What each task passes through the model; lengths of local tasks are assumed."""
     asked = study.config["evaluations"]["tasks"].items()
-    return [(name, (n or assumed.questions) * _passes(root, task_path(name))) for name, n in asked]
+    local = [
+        Questions(name, (n or assumed.questions) * _passes(root, task_path(name)), assumed.question)
+        for name, n in asked
+    ]
+    known = hub_tasks.index(root)
+    hub = [
+        Questions(name, row.asked(n) * row.passes, row.tokens, row.generated)
+        for name, n in hub_tasks.asked(study.config).items()
+        for row in [known[name]]
+    ]
+    return [*local, *hub]
 
 
 def _passes(root: Path, path: str) -> int:
@@ -83,9 +128,7 @@ def _passes(root: Path, path: str) -> int:
     return round(1 / chance)
 
 
-def _scored(
-    study: Study, state: State, asked: list[tuple[str, int]], assumed: Assumed
-) -> Iterator[Part]:
+def _scored(study: Study, state: State, asked: list[Questions], assumed: Assumed) -> Iterator[Part]:
     wanted = study.config["evaluations"]
     window = wanted["seq_len"]
     for text in wanted["windows"]:
@@ -96,12 +139,12 @@ def _scored(
     own = demands.forward(state.shape, name, documents, length)
     base_head = 2 * own.tokens * state.shape.head
     yield Part(name, own.tokens, own.flops + base_head)  # the base's logits, for fidelity
-    for task, sequences in asked:
-        yield demands.forward(state.shape, f"task {task}", sequences, assumed.question)
+    for task in asked:
+        yield task.part(state.shape)
 
 
 def measure(
-    study: Study, state: State, base: State, asked: list[tuple[str, int]], assumed: Assumed
+    study: Study, state: State, base: State, asked: list[Questions], assumed: Assumed
 ) -> Demand:
     """Score one checkpoint; a 4-bit one as its dequantized weights. `asked`: see `tasks`."""
     wanted, shape = study.config["evaluations"], state.shape
@@ -109,10 +152,7 @@ def measure(
     longest = max(wanted["seq_len"], _held_out(study, assumed)[1])
     chunk = demands.SCORE_CHUNK * shape.vocabulary * demands.SCORED_LOGIT
     activations = [demands.passing(shape, 1, longest, chunk)]
-    if asked:
-        batch, length = wanted["batch_size"], assumed.question
-        logits = batch * length * shape.vocabulary * demands.ANSWERED_LOGIT
-        activations.append(demands.passing(shape, batch, length, logits))
+    activations += [task.activations(shape, wanted["batch_size"]) for task in asked]
     memory = Memory(formulas.dense_bytes(shape), teacher=kept, activations=max(activations))
     parts = tuple(_scored(study, state, asked, assumed))
     return Demand(parts, memory, state.bytes + kept, 0)

@@ -70,6 +70,14 @@ def write_json(path: Path, value: Any) -> None:
         aside.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
+def link(source: Path, target: Path) -> None:
+    """A hard link, or a copy where the file system has none: neither file may be changed."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path aside that takes the place of `path` when the block ends without an error.

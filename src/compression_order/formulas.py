@@ -1,5 +1,6 @@
 """Closed formulas that need neither torch nor weights: widths and bytes (DESIGN section 7)."""
 
+from dataclasses import dataclass
 from math import ceil
 from typing import Protocol
 
@@ -12,8 +13,12 @@ class Counts(Protocol):
     """What the size of a model depends on."""
 
     @property
+    def matrices(self) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of every linear of the decoder layers; the head is not among them."""
+
+    @property
     def linears(self) -> tuple[int, ...]:
-        """Weights of every linear of the decoder layers, one by one; the head is not among them."""
+        """Weights of each of them."""
 
     @property
     def other(self) -> int:
@@ -59,3 +64,69 @@ def nf4_linear_bytes(weights: int, double_quant: bool = True) -> int:
 def nf4_bytes(model: Counts, double_quant: bool = True) -> int:
     """NF4 linears, everything else in bf16."""
     return sum(nf4_linear_bytes(n, double_quant) for n in model.linears) + BF16 * model.other
+
+
+def packed_linear_bytes(
+    rows: int, columns: int, bits: int, group_size: int, symmetric: bool
+) -> int:
+    """One linear in compressed-tensors' `pack-quantized` layout, as GPTQ and AWQ are stored.
+
+    A row of codes fills whole int32 words. A group of `group_size` columns has one bf16 scale
+    and, unless symmetric, one zero point of `bits` bits, packed into int32 words down the rows.
+    """
+    groups = ceil(columns / group_size)
+    codes = rows * 4 * ceil(columns * bits / 32)
+    zero_points = 0 if symmetric else groups * 4 * ceil(rows * bits / 32)
+    return codes + BF16 * rows * groups + zero_points
+
+
+def packed_bytes(model: Counts, bits: int, group_size: int, symmetric: bool) -> int:
+    """Packed linears, everything else in bf16."""
+    linears = (packed_linear_bytes(*m, bits, group_size, symmetric) for m in model.matrices)
+    return sum(linears) + BF16 * model.other
+
+
+def int8_bytes(model: Counts) -> int:
+    """LLM.int8 linears (bitsandbytes): a byte a weight, a float32 scale a row; the rest bf16."""
+    rows = sum(rows for rows, _ in model.matrices)
+    return sum(model.linears) + FP32 * rows + BF16 * model.other
+
+
+class Storage(Protocol):
+    """How the linears of the decoder layers are stored, for who plans without torch."""
+
+    def bytes(self, model: Counts) -> int:
+        """Bytes of a model so stored."""
+
+
+@dataclass(frozen=True)
+class Nf4:
+    """`nf4_bytes`."""
+
+    double_quant: bool
+
+    def bytes(self, model: Counts) -> int:
+        """Bytes of a model so stored."""
+        return nf4_bytes(model, self.double_quant)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """`packed_bytes`."""
+
+    bits: int
+    group_size: int
+    symmetric: bool
+
+    def bytes(self, model: Counts) -> int:
+        """Bytes of a model so stored."""
+        return packed_bytes(model, self.bits, self.group_size, self.symmetric)
+
+
+@dataclass(frozen=True)
+class Int8:
+    """`int8_bytes`."""
+
+    def bytes(self, model: Counts) -> int:
+        """Bytes of a model so stored."""
+        return int8_bytes(model)

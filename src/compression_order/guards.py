@@ -13,10 +13,11 @@ import numpy as np
 
 from compression_order import orderings, paired
 from compression_order.errors import HarnessError
-from compression_order.records import Record, folder, read
+from compression_order.records import Record, Task, folder, read
 
 SAME_FACTOR = 1e-6  # relative: perplexities that agree so well are not two measurements
 ONE_ANSWER = 0.99  # share of equal choices from which a task says nothing
+DEGENERATE = 0.5  # share of empty or repetitive texts from which answers say nothing
 FEWEST_SAMPLES = 20  # with fewer samples equal choices are no surprise
 
 Records = dict[str, tuple[Record, ...]]  # pipeline -> one record a seed
@@ -106,19 +107,36 @@ def suspicious(record: Record) -> Iterator[str]:
     if record.fidelity and not math.isfinite(record.fidelity.top1):
         yield "top1 is not finite"
     for task, result in record.tasks.items():
-        samples = len(result.correct)
-        if not math.isfinite(result.accuracy):
-            yield f"acc_{task} is not finite"
-            continue
-        _, high = paired.binomial_interval(round(float(result.correct.sum())), samples)
-        if high < result.chance:
-            yield (
-                f"acc_{task} {result.accuracy:.3f} is below chance {result.chance:.3f} "
-                "beyond its 95% interval"
-            )
-        share = np.unique(result.choice, return_counts=True)[1].max() / samples
-        if share >= ONE_ANSWER and samples >= FEWEST_SAMPLES:
-            yield f"acc_{task}: one answer for {share:.1%} of {samples} questions"
+        yield from suspicious_task(task, result)
+
+
+def suspicious_task(task: str, result: Task) -> Iterator[str]:
+    """Answers to one question set that no working model gives."""
+    samples = len(result.correct)
+    if not math.isfinite(result.accuracy):
+        yield f"acc_{task} is not finite"
+        return
+    _, high = paired.binomial_interval(round(float(result.correct.sum())), samples)
+    if high < result.chance:
+        yield (
+            f"acc_{task} {result.accuracy:.3f} is below chance {result.chance:.3f} "
+            "beyond its 95% interval"
+        )
+    share = np.unique(result.choice, return_counts=True)[1].max() / samples
+    if share >= ONE_ANSWER and samples >= FEWEST_SAMPLES:
+        yield f"acc_{task}: one answer for {share:.1%} of {samples} questions"
+    broken = sum(map(_degenerate, result.answers)) / samples
+    if broken >= DEGENERATE and samples >= FEWEST_SAMPLES:
+        yield f"acc_{task}: {broken:.1%} of {samples} answers are empty or repeat one word"
+
+
+def _degenerate(answer: str) -> bool:
+    """Whether a text is empty, or one word or one character over and over."""
+    words = answer.split()
+    for parts in (words, "".join(words)):
+        if len(parts) > 2 and len(set(parts)) == 1:
+            return True
+    return not words
 
 
 def constant_multiples(record: Record, others: Sequence[Record]) -> Iterator[str]:

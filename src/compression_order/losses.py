@@ -20,11 +20,12 @@ Loss = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
 class _Chunked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, loss: Loss, chunk: int) -> Tensor:
-        autocast = torch.is_autocast_enabled("cpu")
-        dtype = torch.get_autocast_dtype("cpu") if autocast else hidden.dtype
+        device = hidden.device.type
+        autocast = torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if autocast else hidden.dtype
         wide = torch.promote_types(hidden.dtype, torch.float32)
         h, w = hidden.detach().to(dtype), weight.detach().to(dtype)
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=torch.float64, device=hidden.device)
         grad_h, grad_w = torch.empty_like(hidden), torch.zeros_like(weight)
         for begin in range(0, len(h), chunk):
             rows = slice(begin, min(begin + chunk, len(h)))
@@ -88,13 +89,23 @@ def distillation(
         alpha: 0 to 1.
     """
     hard = cross_entropy(labels)
+    divergence = bucket_kl(ids, teacher_log_probs, temperature)
 
     def loss(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         value, gradient = hard(logits, rows)
-        soft, soft_gradient = _bucket_kl(logits, ids[rows], teacher_log_probs[rows], temperature)
+        soft, soft_gradient = divergence(logits, rows)
         value = (1 - alpha) * value + alpha * temperature**2 * soft
         gradient.mul_(1 - alpha).add_(soft_gradient, alpha=alpha * temperature**2)
         return value, gradient
+
+    return loss
+
+
+def bucket_kl(ids: Tensor, teacher_log_probs: Tensor, temperature: float) -> Loss:
+    """KL(teacher || student) of each token over k + 1 buckets; arguments as in `distillation`."""
+
+    def loss(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        return _bucket_kl(logits, ids[rows], teacher_log_probs[rows], temperature)
 
     return loss
 

@@ -5,6 +5,10 @@ Pure Python: the Snakefile imports it on login nodes that have no torch.
 A pipeline is a sequence of stage tokens joined with `-`, such as `P-KD-Q`; `base` is the
 pipeline with no stage. Every prefix of a pipeline is a node of the DAG, so `P-KD-Q` and
 `P-Q-KD` share the node `P`: the 16 ordered subsets of three stages are 15 stage jobs.
+
+A token may carry a variant after a dot: `P.paper` is another way to do `P`. A study may set
+several arms side by side, such as the published settings and the corrected ones; an arm is
+every ordered subset of its own tokens, and what two arms share is one node.
 """
 
 import re
@@ -39,11 +43,13 @@ class Plan:
             after those of its prefixes that no row before it has.
         nodes: every pipeline that needs a checkpoint, parents before children, without `base`.
         refused: pipeline -> why it cannot exist; such a pipeline is a row but not a node.
+        arms: arm -> its rows, `base` among them; empty where the study has no arms.
     """
 
     rows: tuple[str, ...]
     nodes: tuple[str, ...]
     refused: Mapping[str, str]
+    arms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def split(pipeline: str) -> tuple[str, ...]:
@@ -66,6 +72,16 @@ def last(pipeline: str) -> str:
     return split(pipeline)[-1]
 
 
+def stem(token: str) -> str:
+    """A token without its variant: `P.paper` gives `P`."""
+    return token.partition(".")[0]
+
+
+def plain(pipeline: str) -> str:
+    """A pipeline without variants: `P.paper-Q` gives `P-Q`, the name a published row has."""
+    return join([stem(token) for token in split(pipeline)])
+
+
 def prefixes(pipeline: str) -> list[str]:
     """Every non-empty prefix, shortest first, the pipeline itself included."""
     tokens = split(pipeline)
@@ -78,40 +94,52 @@ def all_subsets(tokens: Sequence[str]) -> list[str]:
 
 
 def before(pipeline: str, first: str, second: str) -> bool | None:
-    """Whether the first `first` comes before the first `second`; None unless both occur."""
-    tokens = split(pipeline)
+    """Whether the first `first` comes before the first `second`; None unless both occur.
+
+    Variants count as the stage that they are a variant of.
+    """
+    tokens = split(plain(pipeline))
     if first not in tokens or second not in tokens:
         return None
     return tokens.index(first) < tokens.index(second)
 
 
-def plan(orderings: str | Sequence[str], stages: Mapping[str, Stage]) -> Plan:
+def plan(
+    orderings: str | Sequence[str] | Mapping[str, Sequence[str]], stages: Mapping[str, Stage]
+) -> Plan:
     """The nodes and rows that a study's `orderings` ask for.
 
     Args:
-        orderings: `all-subsets`, or pipelines by name; `base` is always the first row.
+        orderings: `all-subsets`; or pipelines by name; or arms, each with the tokens whose
+            ordered subsets it is. `base` is always the first row.
         stages: what each token means.
 
     Raises:
         HarnessError: an ordering names a token that `stages` does not have.
     """
-    if isinstance(orderings, str):
+    arms: dict[str, tuple[str, ...]] = {}
+    if isinstance(orderings, Mapping):
+        for tokens in orderings.values():
+            _require_known(tokens, stages, join(tokens))
+        arms = {arm: (BASE, *all_subsets(tokens)) for arm, tokens in orderings.items()}
+        wanted = list(dict.fromkeys(row for rows in arms.values() for row in rows[1:]))
+    elif isinstance(orderings, str):
         wanted = all_subsets(list(stages))
     else:
         wanted = [p for p in dict.fromkeys(orderings) if p != BASE]
     for pipeline in wanted:
-        _require_known(pipeline, stages)
+        _require_known(split(pipeline), stages, pipeline)
     rows = list(dict.fromkeys(prefix for pipeline in wanted for prefix in prefixes(pipeline)))
     refused = {row: why for row in rows if (why := refusal(row, stages))}
     nodes = sorted((row for row in rows if row not in refused), key=lambda p: len(split(p)))
-    return Plan((BASE, *rows), tuple(nodes), refused)
+    return Plan((BASE, *rows), tuple(nodes), refused, arms)
 
 
-def _require_known(pipeline: str, stages: Mapping[str, Stage]) -> None:
-    for token in split(pipeline):
+def _require_known(tokens: Sequence[str], stages: Mapping[str, Stage], where: str) -> None:
+    for token in tokens:
         if token not in stages:
             raise HarnessError(
-                f"orderings: {pipeline!r} names the stage {token!r}, which `stages` does not "
+                f"orderings: {where!r} names the stage {token!r}, which `stages` does not "
                 f"define; define it there or use one of {', '.join(stages)}"
             )
 

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm, t
 
 Array = NDArray[np.float64]
 Z_95 = 1.959964  # two-sided 95% of the normal distribution
@@ -100,12 +100,38 @@ def bootstrap_ratio(
     Whole units are drawn with replacement, the same ones for both models (Efron and
     Tibshirani, An Introduction to the Bootstrap, chapter 13). `seed` fixes the draws.
     """
-    w = np.asarray(weights, dtype=np.float64)
-    d = _differences(losses, reference).mean(axis=0)
-    shares = np.full(len(d), 1 / len(d))
-    picked = np.random.default_rng(seed).multinomial(len(d), shares, size=draws)
-    means = (picked @ (w * d)) / (picked @ w)
+    means = bootstrap_means(_differences(losses, reference).mean(axis=0), weights, draws, seed)
     low, high = np.exp(np.quantile(means, [(1 - level) / 2, (1 + level) / 2]))
+    return float(low), float(high)
+
+
+def bootstrap_means(
+    values: ArrayLike, weights: ArrayLike, draws: int = 2000, seed: int = 0
+) -> Array:
+    """Weighted means over redrawn units: [..., units] gives [..., draws].
+
+    Whole units are drawn with replacement, the same ones for every row, so that rows stay
+    paired in each draw. `seed` fixes the draws.
+    """
+    w = np.asarray(weights, dtype=np.float64)
+    picked = np.random.default_rng(seed).multinomial(len(w), np.full(len(w), 1 / len(w)), draws)
+    means: Array = (np.asarray(values, dtype=np.float64) * w) @ picked.T / (picked @ w)
+    return means
+
+
+def expanded_interval(draws: ArrayLike, units: int, level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of bootstrap draws, widened for few units.
+
+    A bootstrap of n units spreads sqrt((n - 1) / n) times too little and ignores that the spread
+    is itself estimated. The quantiles are therefore taken at Phi(-+ sqrt(n / (n - 1)) t), with t
+    the quantile of Student's distribution with n - 1 degrees of freedom (Hesterberg, "What
+    Teachers Should Know About the Bootstrap", The American Statistician 69, 2015, section 3.4).
+    NaN with fewer than two units.
+    """
+    if units < 2:
+        return math.nan, math.nan
+    beyond = t.ppf((1 + level) / 2, units - 1) * math.sqrt(units / (units - 1))
+    low, high = np.quantile(np.asarray(draws, dtype=np.float64), norm.cdf([-beyond, beyond]))
     return float(low), float(high)
 
 

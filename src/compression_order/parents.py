@@ -9,22 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
+    BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from compression_order import files
+from compression_order import files, forms, loading, masks
 from compression_order.errors import HarnessError
-from compression_order.methods import nf4
 
 MANIFEST = "checkpoint.json"
 WEIGHTS = "model.safetensors"
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Parent:
         tokenizer: the tokenizer stored beside it.
         manifest: its `checkpoint.json`.
         digest: SHA-256 of that file.
-        requantize: the NF4 settings that a stage's result takes again, or None to stay dense.
+        requantize: the form in which a stage's result is stored again, or None to stay dense.
         drift: how far quantizing a quantized parent again, unchanged, would move its weights
             (relative L2, the largest over the linears of the first and the last layer); None
             for a dense parent.
@@ -46,7 +43,7 @@ class Parent:
     tokenizer: PreTrainedTokenizerBase
     manifest: dict[str, Any]
     digest: str
-    requantize: nf4.Settings | None
+    requantize: forms.Form | None
     drift: float | None
 
 
@@ -69,63 +66,83 @@ def verified(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def bf16(folder: Path, device: torch.device) -> PreTrainedModel:
+    """A prepared model in bf16."""
+    return dense(folder, torch.bfloat16, False, device)
+
+
+def int8(folder: Path, device: torch.device) -> PreTrainedModel:
+    """A prepared model with 8-bit linears: LLM.int8 of Dettmers et al. 2022, by bitsandbytes."""
+    model = loading.pretrained(
+        folder,
+        quantization_config=BitsAndBytesConfig(load_in_8bit=True),
+        dtype=torch.bfloat16,
+        device_map={"": device},
+    )
+    return model.eval()
+
+
 def _remedy(folder: Path) -> str:
     return f"delete the folder {folder} and run again"
 
 
-def dense(folder: Path, dtype: torch.dtype, quantized: bool) -> PreTrainedModel:
-    """The model of a checkpoint folder with dense weights.
+def dense(
+    folder: Path, dtype: torch.dtype, quantized: bool, device: torch.device = CPU
+) -> PreTrainedModel:
+    """The model of a checkpoint folder with dense weights, on a device.
 
-    A 4-bit checkpoint gives the bf16 weights that its kernels compute with; what their own
+    A quantized checkpoint gives the bf16 weights that its kernels compute with; what their own
     rounding adds is measured in tests/test_real.py.
     """
     if not quantized:
-        return _evaluating(AutoModelForCausalLM.from_pretrained(folder, dtype=dtype))
-    config = AutoConfig.from_pretrained(folder)
+        return _evaluating(loading.pretrained(folder, dtype=dtype), device)
+    config = loading.config_of(folder)
     del config.quantization_config
-    state: dict[str, Tensor] = nf4.dequantized(folder / WEIGHTS)
-    architecture = getattr(transformers, config.architectures[0])
-    return _evaluating(
-        architecture.from_pretrained(None, config=config, state_dict=state, dtype=dtype)
-    )
+    state: dict[str, Tensor] = forms.dense_state(folder)
+    return _evaluating(loading.from_state(config, state, dtype), device)
 
 
-def _evaluating(model: PreTrainedModel) -> PreTrainedModel:
-    evaluating: PreTrainedModel = model.eval()
+def _evaluating(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    evaluating: PreTrainedModel = model.to(device).eval()
     return evaluating
 
 
-def load(folder: Path, on_quantized: str, dtype: torch.dtype) -> Parent:
+def load(folder: Path, on_quantized: str, dtype: torch.dtype, device: torch.device = CPU) -> Parent:
     """Load and verify a parent.
 
     Args:
         folder: the checkpoint.
         on_quantized: what to do with a quantized one: requantize, dequantize or refuse.
         dtype: float32 to train, bf16 otherwise.
+        device: where the model computes.
 
     Raises:
         HarnessError: the checkpoint is damaged, or quantized and the stage refuses that.
     """
     manifest = verified(folder)
-    quantized = manifest["format"] == nf4.FORMAT
-    if quantized and on_quantized == "refuse":
+    form = forms.of(manifest, folder)
+    if form and on_quantized == "refuse":
         raise HarnessError(
             f"{folder} is quantized and the stage says `on_quantized: refuse`; the study should "
             "not ask for this pipeline"
         )
-    again = nf4.Settings(**manifest["quantization"]) if quantized else None
-    model = dense(folder, dtype, quantized)
+    model = dense(folder, dtype, form is not None, device)
+    masks.attach(model, folder)
     return Parent(
         model=model,
-        tokenizer=AutoTokenizer.from_pretrained(folder),
+        tokenizer=loading.tokenizer(folder),
         manifest=manifest,
         digest=files.sha256(folder / MANIFEST),
-        requantize=again if on_quantized == "requantize" else None,
-        drift=nf4.drift(_outer_linears(model), again) if again else None,
+        requantize=form if on_quantized == "requantize" else None,
+        drift=form.drift(_outer_linears(model)) if form else None,
     )
 
 
-def _outer_linears(model: PreTrainedModel) -> list[Tensor]:
+def _outer_linears(model: PreTrainedModel) -> dict[str, Tensor]:
     layers = model.base_model.layers
-    outer = [module for layer in (layers[0], layers[-1]) for module in layer.modules()]
-    return [m.weight.detach().to(torch.bfloat16) for m in outer if isinstance(m, nn.Linear)]
+    outer = {id(m) for layer in (layers[0], layers[-1]) for m in layer.modules()}
+    return {
+        name: module.weight.detach().to(CPU, torch.bfloat16)
+        for name, module in model.named_modules()
+        if id(module) in outer and isinstance(module, nn.Linear)
+    }

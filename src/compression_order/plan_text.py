@@ -1,6 +1,6 @@
 """A plan as the terminal shows it: the rows of plan.csv, shortened."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 MB, TERA = 1e6, 1e12
@@ -72,3 +72,42 @@ def summed(table: Sequence[Row]) -> str:
         if row["kind"] == "total"
     ]
     return aligned(("total", "jobs", "TFLOP", "hours"), lines)
+
+
+def beside(table: Sequence[Row]) -> str:
+    """Planned and measured, one line a job that has run, and their sum over the copies that have.
+
+    Seconds are means of one copy; the planned ones are of computing alone, as is `work`.
+    Ratios are planned over measured.
+    """
+    header = (
+        *("planned and measured", "copies", "planned s", "work s", "ratio", "with start s"),
+        *("planned MB", "peak MB", "ratio"),
+    )
+    ran = [row for row in table if "measured_s" in row]
+    lines = []
+    for row in ran:
+        memory = (f"{row[key] / MB:,.0f}" for key in ("peak_bytes", "measured_peak_bytes"))
+        time = short(_planned(row)), short(row["measured_work_s"]), row["time_ratio"]
+        copies = f"{row['measured_copies']} of {row['copies']}"
+        lines.append(
+            (row["job"], copies, *time, short(row["measured_s"]), *memory, row["memory_ratio"])
+        )
+    sums = [
+        sum(row["measured_copies"] * seconds(row) for row in ran)
+        for seconds in (_planned, _seconds("measured_work_s"), _seconds("measured_s"))
+    ]
+    copies = sum(row["measured_copies"] for row in ran)
+    every = sum(row["copies"] for row in table if "peak_bytes" in row)
+    ratio = f"{sums[0] / sums[1]:.3g}" if sums[1] else ""
+    planned, work, wall = map(short, sums)
+    lines.append(("sum", f"{copies} of {every}", planned, work, ratio, wall, "", "", ""))
+    return aligned(header, lines)
+
+
+def _planned(row: Row) -> float:
+    return float(row["hours"]) * 3600
+
+
+def _seconds(key: str) -> Callable[[Row], float]:
+    return lambda row: float(row[key])

@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compression_order import demands, evaluation_demands, formulas, orderings, shapes
-from compression_order.demands import Demand, Memory, State, Training
-from compression_order.errors import HarnessError
+from compression_order import demands, evaluation_demands, formulas, orderings, plans, shapes
+from compression_order.demands import Demand, Memory, State
 from compression_order.evaluation_demands import Assumed
 from compression_order.orderings import BASE, Stage
 from compression_order.shapes import Architecture
 from compression_order.study import Study
-
-PLANNED = ("ffn-neurons", "logits", "nf4")
 
 
 @dataclass(frozen=True)
@@ -50,10 +47,13 @@ def architecture(study: Study, override: str | None = None) -> Architecture:
     Raises:
         HarnessError: no architecture has that name.
     """
-    model = study.config["model"]
-    if override is None and "made" in model:
-        return shapes.of_made(model["made"])
-    return shapes.named(override or model["name"])
+    if override is None:
+        return _shape_of(study.config["model"])
+    return shapes.named(override)
+
+
+def _shape_of(model: Mapping[str, Any]) -> Architecture:
+    return shapes.of_made(model["made"]) if "made" in model else shapes.named(model["name"])
 
 
 def jobs(study: Study, shape: Architecture, assumed: Assumed, root: Path) -> list[Job]:
@@ -71,7 +71,8 @@ def jobs(study: Study, shape: Architecture, assumed: Assumed, root: Path) -> lis
     base, seeds = State(shape), len(study.seeds)
     reference = evaluation_demands.reference(study, base, assumed)
     planned = [_base(base, seeds), Job("reference", "reference", "", 1, (BASE,), reference)]
-    planned += [_teacher(study, token, base, assumed) for token in study.of_kind("distill")]
+    tokens = dict.fromkeys(map(study.cache_token, study.of_kind("distill")))
+    planned += [_teacher(study, token, base, assumed) for token in tokens]
     states = {BASE: base}
     for node in study.plan.nodes:
         job = _stage(study, node, states[orderings.parent(node)], assumed)
@@ -86,93 +87,41 @@ def jobs(study: Study, shape: Architecture, assumed: Assumed, root: Path) -> lis
 
 
 def _base(base: State, seeds: int) -> Job:
-    # the weights are linked, not copied
     memory = Memory(weights=formulas.dense_bytes(base.shape))
-    return Job(BASE, "base", BASE, seeds, (), Demand((), memory, base.bytes, 0), base)
+    return Job(BASE, "base", BASE, seeds, (), Demand((), memory, base.bytes, base.bytes), base)
+
+
+def teacher_state(study: Study, base: State) -> State:
+    """The teacher: a model of its own, or the uncompressed one."""
+    entry = study.teacher_model
+    return State(_shape_of(entry)) if entry else base
 
 
 def _teacher(study: Study, token: str, base: State, assumed: Assumed) -> Job:
-    longest = setting(study.stages[token], "training.seq_len")
-    documents = study.config["splits"]["train"]
-    k = setting(study.stages[token], "top_k")
-    demand = demands.teach(base, documents, assumed.cut(longest), longest, k)
+    stage = study.stages[token]
+    longest, k = plans.setting(stage, "training.seq_len"), plans.setting(stage, "top_k")
+    length = plans.length(stage, "training", assumed)
+    documents = plans.documents(study, stage, "training")
+    eight = plans.setting(stage, "teacher_weights") == "int8"
+    its = teacher_state(study, base)
+    demand = plans.cached(study, demands.teach(its, documents, length, longest, k, eight))
     return Job(f"teacher {token}", "teach", "", 1, (BASE,), demand)
-
-
-def setting(stage: Stage, path: str) -> Any:
-    """A setting of a stage by its dotted name.
-
-    Raises:
-        HarnessError: the study file leaves it to the default of the method's code, which needs
-            torch to be read.
-    """
-    value: Any = stage.settings
-    for key in path.split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            raise HarnessError(
-                f"stages.{stage.token}.{path} is not in the study file; write it there: a plan "
-                f"does not read the defaults of the method {stage.method}"
-            )
-        value = value[key]
-    return value
-
-
-def _training(stage: Stage, key: str, assumed: Assumed) -> Training:
-    steps = setting(stage, f"{key}.steps")
-    if not steps:
-        return Training(0, 0, 0, 0)
-    longest = setting(stage, f"{key}.seq_len")
-    batch = setting(stage, f"{key}.batch_size")
-    return Training(steps, batch, assumed.cut(longest), longest)
 
 
 def child(parent: State, stage: Stage) -> State:
     """The checkpoint that a stage makes of a parent.
 
     Raises:
-        HarnessError: the method has no formulas here.
+        HarnessError: the method has no formulas, or the stage would leave nothing or all.
     """
-    if stage.method not in PLANNED:
-        raise HarnessError(
-            f"stages.{stage.token}: the method {stage.method!r} has no formulas in planning.py; "
-            f"it plans {', '.join(PLANNED)}"
-        )
-    kept = None if stage.on_quantized == "dequantize" else parent.double_quant
-    if stage.method == "nf4":
-        return State(parent.shape, setting(stage, "double_quant"))
-    if stage.method == "logits":
-        return State(parent.shape, kept)
-    ratio, step = setting(stage, "ratio"), setting(stage, "round_to")
-    return State(parent.shape.with_ffn(formulas.kept_width(parent.shape.ffn, ratio, step)), kept)
+    made: State = plans.load(stage).child(parent, stage)
+    return made
 
 
 def _stage(study: Study, node: str, parent: State, assumed: Assumed) -> Job:
     stage = study.stages[orderings.last(node)]
     made = child(parent, stage)
-    after: tuple[str, ...] = (orderings.parent(node),)
-    if stage.method == "ffn-neurons":
-        demand = _prune(study, stage, parent, made, assumed)
-    elif stage.method == "logits":
-        demand = _distill(study, stage, parent, made, assumed)
-        after = (*after, f"teacher {stage.token}")
-    else:
-        demand = demands.quantize(parent, made)
+    demand: Demand = plans.load(stage).demand(study, stage, parent, made, assumed)
+    teacher = [f"teacher {study.cache_token(stage.token)}"] if stage.kind == "distill" else []
+    after = (orderings.parent(node), *teacher)
     return Job(node, stage.kind, node, len(study.seeds), after, demand, made)
-
-
-def _distill(study: Study, stage: Stage, parent: State, made: State, assumed: Assumed) -> Demand:
-    documents, k = study.config["splits"]["train"], setting(stage, "top_k")
-    tokens = documents * assumed.cut(setting(stage, "training.seq_len"))
-    cache = demands.cache_bytes(made.shape, tokens, documents, k)
-    return demands.distill(parent, made, _training(stage, "training", assumed), cache)
-
-
-def _prune(study: Study, stage: Stage, parent: State, made: State, assumed: Assumed) -> Demand:
-    batch, longest = setting(stage, "calibration_batch"), setting(stage, "seq_len")
-    how = _training(stage, "recovery", assumed)
-    documents = study.config["splits"]["calibration"]
-    calibration = None
-    if setting(stage, "score") != "magnitude":
-        length = assumed.cut(longest)
-        calibration = demands.forward(parent.shape, "calibration", documents, length, 0)
-    return demands.prune(parent, made, calibration, batch, longest, how)

@@ -3,10 +3,11 @@
 `published/published.csv` is long: study, pipeline, model, metric, value, unit, trust, note.
 The trust flag decides. Only `reported` (as printed) and `recomputed` (from a study's own
 stored outputs) figures are ever handed out; `invalid`, `extrapolated`, `no-op` and
-`not applicable` ones never leave this module.
+`not applicable` ones never leave this module, except as counts.
 """
 
 import csv
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +41,7 @@ def read(path: Path, study: str) -> Published:
         HarnessError: no such file or study, a broken line, an unknown trust flag or unit, or
             two usable figures for one cell.
     """
-    lines = [(n, line) for n, line in _lines(path) if line["study"] == study]
-    if not lines:
-        known = ", ".join(sorted({line["study"] for _, line in _lines(path)}))
-        raise HarnessError(f"{path} has no study {study!r}; use one of {known}")
+    lines = _of_study(path, study)
     figures: dict[str, dict[str, float]] = {}
     models: dict[str, None] = {}
     for number, line in lines:
@@ -58,6 +56,65 @@ def read(path: Path, study: str) -> Published:
         row[line["metric"]] = _number(path, number, line)
         models[line["model"]] = None
     return Published(study, tuple(models), figures)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One usable figure as printed, in its printed unit."""
+
+    pipeline: str
+    model: str
+    metric: str
+    printed: str
+    unit: str
+
+    @property
+    def value(self) -> float:
+        """The number."""
+        return float(self.printed)
+
+    @property
+    def decimals(self) -> int:
+        """Digits printed after the point."""
+        return len(self.printed.partition(".")[2])
+
+
+def figures(path: Path, study: str) -> tuple[Figure, ...]:
+    """All usable figures of one study, of every model and metric, in the order of the file.
+
+    Raises:
+        HarnessError: as `read`.
+    """
+    lines = _of_study(path, study)
+    for number, line in lines:
+        if line["trust"] in USABLE:
+            _number(path, number, {**line, "metric": ""})
+    return tuple(
+        Figure(line["pipeline"], line["model"], line["metric"], line["value"], line["unit"])
+        for _, line in lines
+        if line["trust"] in USABLE
+    )
+
+
+def left_out(path: Path, study: str) -> list[tuple[int, str, str, str]]:
+    """How many figures of a study cannot be used: (count, metric, trust, why), as in the file.
+
+    Raises:
+        HarnessError: no such file or study, or an unknown trust flag.
+    """
+    lines = (line for _, line in _of_study(path, study) if line["trust"] in UNUSABLE)
+    counts = Counter((line["metric"], line["trust"], line["note"]) for line in lines)
+    return [(count, *reason) for reason, count in counts.items()]
+
+
+def _of_study(path: Path, study: str) -> list[tuple[int, dict[str, str]]]:
+    """Line number and fields of the records of one study, at least one."""
+    every = _lines(path)
+    lines = [(n, line) for n, line in every if line["study"] == study]
+    if not lines:
+        known = ", ".join(sorted({line["study"] for _, line in every}))
+        raise HarnessError(f"{path} has no study {study!r}; use one of {known}")
+    return lines
 
 
 def _lines(path: Path) -> list[tuple[int, dict[str, str]]]:

@@ -1,12 +1,12 @@
 """Question sets through lm-eval, with every answer kept.
 
-Tasks are local task files (`tasks/*.yaml`); lm-eval's own index of tasks is not read, which
-saves five seconds a process. A task's entry of `lm_eval.json` keeps one number a question, so
-that two checkpoints can be compared on the same questions.
+Tasks are local task files (`tasks/*.yaml`), or lm-eval's own (`hub_questions.py`). A task's entry
+of `lm_eval.json` keeps one number a question, so that two checkpoints can be compared on the
+same questions.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from compression_order import files
+from compression_order import answers, files
 from compression_order.errors import HarnessError
 from compression_order.runtime import Progress
 
@@ -49,17 +49,35 @@ class Asked:
         """The task's name: the stem of its file."""
         return self.path.stem
 
-    def indices(self, available: int) -> list[int]:
-        """Question numbers spread evenly over the set: the head of a file may be ordered."""
-        count = min(self.count or available, available)
-        return [i * available // count for i in range(count)]
+
+@dataclass(frozen=True)
+class Prepared:
+    """A question set whose data are loaded.
+
+    Attributes:
+        name: of the set.
+        where: the task or its file, for messages.
+        leaves: lm-eval's tasks by name, in the order of the record; a set without groups is one.
+        count: questions to ask of each leaf, 0: all.
+        chance: level of guessing; None: by the number of choices.
+        facts: what the record says besides.
+    """
+
+    name: str
+    where: str
+    leaves: Mapping[str, Any]
+    count: int
+    chance: float | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ToldHFLM(HFLM):
     """lm-eval's model, loaded once for all tasks, that tells how far it is.
 
     Log-probabilities are taken in float32. Where all continuations of a context are one token
-    long they share a pass, so that the time left is an upper bound.
+    long they share a pass, so that the time left is an upper bound. Answers are greedy, and as
+    long as the task allows: what else the model's own generation settings say (a penalty for
+    repetition, a length) is put aside.
     """
 
     def __init__(
@@ -77,34 +95,43 @@ class ToldHFLM(HFLM):
 
     def _model_call(self, inps: Tensor, *args: Any, **kwargs: Any) -> Any:
         logits = super()._model_call(inps, *args, **kwargs)
-        self._done += len(inps)
-        self._progress.update(self._done)
+        self._tell(len(inps))
         return logits
 
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> Any:
+        """Generate answers; see lm-eval's `LM.generate_until`."""
+        self._progress, self._done = Progress(self._label, "answer", len(requests)), 0
+        own = self.model.generation_config
+        ends = {key: getattr(own, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        self.model.generation_config = GenerationConfig(**ends)
+        try:
+            return super().generate_until(requests, disable_tqdm=True)
+        finally:
+            self.model.generation_config = own
 
-def answer(lm: HFLM, tasks: Sequence[Asked]) -> dict[str, dict[str, Any]]:
-    """Run task files of one folder; each task's name and its record.
+    def _model_generate(self, context: Tensor, *args: Any, **kwargs: Any) -> Any:
+        tokens = super()._model_generate(context, *args, **kwargs)
+        self._tell(len(context))
+        return tokens
 
-    Raises:
-        HarnessError: a task has no questions, or none of the metrics that are understood.
-    """
+    def _tell(self, more: int) -> None:
+        self._done += more
+        self._progress.update(self._done)
+
+
+def prepare(tasks: Sequence[Asked]) -> list[Prepared]:
+    """Load the data of local task files, all of one folder."""
     if not tasks:
-        return {}
-    folder = tasks[0].path.parent
-    results = simple_evaluate(
-        model=lm,
-        tasks=[asked.name for asked in tasks],
-        task_manager=TaskManager(include_path=str(folder), include_defaults=False),
-        samples={asked.name: asked.indices(_available(asked.path)) for asked in tasks},
-        log_samples=True,
-        bootstrap_iters=0,  # the standard error of an accuracy has a closed form
-        random_seed=0,
-        numpy_random_seed=0,
-        torch_random_seed=0,
-        fewshot_random_seed=0,
-    )
-    assert results is not None  # only other ranks of a distributed run get None
-    return {asked.name: _record(asked.path, results["samples"][asked.name]) for asked in tasks}
+        return []
+    manager = TaskManager(include_path=str(tasks[0].path.parent), include_defaults=False)
+    prepared = []
+    for asked in tasks:
+        if not _available(asked.path):
+            raise HarnessError(f"{asked.path}: the task has no questions; look at its data file")
+        leaves = manager.load([asked.name])["tasks"]
+        chance = yaml.safe_load(asked.path.read_text())["metadata"]["chance"]
+        prepared.append(Prepared(asked.name, str(asked.path), leaves, asked.count, chance))
+    return prepared
 
 
 def _available(path: Path) -> int:
@@ -113,44 +140,83 @@ def _available(path: Path) -> int:
     return sum(len(files.read_lines(Path(data))) for data in files_of.values())
 
 
-def _record(path: Path, unsorted: list[dict[str, Any]]) -> dict[str, Any]:
-    samples = sorted(unsorted, key=lambda sample: sample["doc_id"])
-    if not samples:
-        raise HarnessError(f"{path}: the task has no questions; look at its data file")
-    metric = next((m for m in METRICS if m in samples[0]), None)
-    if metric is None:
-        raise HarnessError(f"{path}: metric_list has none of {', '.join(METRICS)}; add one")
-    correct = [int(sample[metric]) for sample in samples]
-    value = sum(correct) / len(correct)
-    return {
-        "metric": metric,
-        "value": value,
-        "stderr": (value * (1 - value) / max(1, len(correct) - 1)) ** 0.5,
-        "chance": yaml.safe_load(path.read_text())["metadata"]["chance"],
-        "samples": len(samples),
-        "sample_sha256": files.digest([_asked(sample) for sample in samples]),
-        "correct": correct,
-        "choice": [METRICS[metric](sample) for sample in samples],
-    }
+def spread(count: int, available: int) -> list[int]:
+    """Question numbers spread evenly over a set: the head of a file may be ordered.
+
+    Args:
+        count: how many, 0: all.
+        available: questions in the set.
+    """
+    count = min(count or available, available)
+    return [i * available // count for i in range(count)]
 
 
-def _asked(sample: dict[str, Any]) -> list[Any]:
-    # what was scored: every prompt with every continuation, and the right answer
-    return [[[str(a) for a in pair] for pair in sample["arguments"]], str(sample["target"])]
+def answer(lm: HFLM, prepared: Iterable[Prepared]) -> dict[str, dict[str, Any]]:
+    """Ask everything in one go; each set's name and its record.
+
+    Raises:
+        HarnessError: two sets share a task, or one has none of the metrics that are understood.
+    """
+    sets = list(prepared)
+    tasks: dict[str, Any] = {}
+    chosen: dict[str, list[int]] = {}
+    for one in sets:
+        for name, task in one.leaves.items():
+            if name in tasks:
+                raise HarnessError(f"{one.where}: {name} is in another set too; leave one out")
+            tasks[name] = task
+            if one.count:
+                chosen[name] = spread(one.count, len(task.eval_docs))
+    if not tasks:
+        return {}
+    results = simple_evaluate(
+        model=lm,
+        tasks=list(tasks.values()),
+        task_manager=TaskManager(include_defaults=False),  # the tasks are loaded already
+        samples=chosen,
+        log_samples=True,
+        bootstrap_iters=0,  # the standard error of an accuracy has a closed form
+        random_seed=0,
+        numpy_random_seed=0,
+        torch_random_seed=0,
+        fewshot_random_seed=0,
+    )
+    assert results is not None  # only other ranks of a distributed run get None
+    return {one.name: _record(one, results["samples"]) for one in sets}
 
 
-def _likeliest(sample: dict[str, Any]) -> int:
-    scores = [float(score) for score, _ in sample["filtered_resps"]]
-    return scores.index(max(scores))
+def require_room(lm: HFLM, prepared: Iterable[Prepared]) -> None:
+    """Refuse a task that may generate more than the model can hold.
+
+    Raises:
+        HarnessError: there is such a task.
+    """
+    for name, task in ((n, t) for one in prepared for n, t in one.leaves.items()):
+        if task.OUTPUT_TYPE != "generate_until":
+            continue
+        longest = task.config.generation_kwargs.get("max_gen_toks", lm.max_gen_toks)
+        if longest >= lm.max_length:
+            raise HarnessError(
+                f"{name}: an answer may be {longest} tokens long, but the model ends at "
+                f"{lm.max_length} (max_position_embeddings in its config.json); leave the task out"
+            )
 
 
-def _likeliest_per_character(sample: dict[str, Any]) -> int:
-    # the continuation begins with the delimiter, which lm-eval does not count
-    lengths = [len(continuation) - 1 for _, continuation in sample["arguments"]]
-    pairs = zip(sample["filtered_resps"], lengths, strict=True)
-    scores = [float(score) / length for (score, _), length in pairs]
-    return scores.index(max(scores))
+def _record(one: Prepared, logged: Mapping[str, list[answers.Sample]]) -> dict[str, Any]:
+    """The entry of one set; a group's is that of all its questions, leaf after leaf."""
+    parts = {name: _in_order(logged[name]) for name in one.leaves}
+    together = [sample for part in parts.values() for sample in part]
+    entry = answers.record(one.where, together, one.chance) | dict(one.facts)
+    if len(parts) > 1:
+        entry["groups"] = {
+            name: {"value": scored["value"], "samples": scored["samples"]}
+            for name, part in parts.items()
+            for scored in [answers.record(name, part, one.chance)]
+        }
+    return entry
 
 
-# in order of preference: a task that lists acc_norm has choices of unequal length
-METRICS = {"acc_norm": _likeliest_per_character, "acc": _likeliest}
+def _in_order(samples: list[answers.Sample]) -> list[answers.Sample]:
+    """By question number, one sample a question: that of the first filter the task lists."""
+    first = [sample for sample in samples if sample["filter"] == samples[0]["filter"]]
+    return sorted(first, key=lambda sample: sample["doc_id"])

@@ -29,12 +29,17 @@ class Perplexity:
 
 @dataclass(frozen=True)
 class Task:
-    """One question set: what is right (0 or 1) and the index chosen, per question."""
+    """One question set: what is right (0 or 1) and the index chosen, per question.
+
+    `answers` are the texts, where they are generated: the index is then that of a text among
+    the distinct ones.
+    """
 
     sample: str
     correct: Array
     choice: Array
     chance: float
+    answers: tuple[str, ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -129,7 +134,20 @@ def _task(path: Path, entry: Any, task: str) -> Task:
     value = _number(path, entry, "value", task)
     _require_agreement(path, f"value of {task!r}", value, float(np.mean(correct)))
     chance = _number(path, entry, "chance", task, finite=True)
-    return Task(_field(path, entry, "sample_sha256", task), correct, choice, chance)
+    sample = _field(path, entry, "sample_sha256", task)
+    return Task(sample, correct, choice, chance, _answers(path, entry, task, len(correct)))
+
+
+def _answers(path: Path, entry: Any, task: str, samples: int) -> tuple[str, ...]:
+    """The generated texts; none where the answers are choices."""
+    texts = entry.get("answers", [])
+    told = isinstance(texts, list) and all(isinstance(text, str) for text in texts)
+    if not told or len(texts) not in (0, samples):
+        raise HarnessError(
+            f"{path}: answers of {task!r} are not one text for each of {samples} questions; "
+            "delete the file and run again"
+        )
+    return tuple(texts)
 
 
 def _fidelity(path: Path, entry: Any) -> Fidelity:

@@ -7,8 +7,13 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compression_order import files
+from compression_order.errors import HarnessError
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger("compression_order")
 
@@ -38,7 +43,7 @@ class Costs:
         """Write `<folder>/<process>.json` (seconds, bytes)."""
         busy = time.monotonic() - self._began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        record = {
+        record: dict[str, object] = {
             "process": self.process,
             "threads": self.threads,
             "startup_s": round(self.startup_s, 3),
@@ -47,6 +52,10 @@ class Costs:
             "wall_s": round(self.startup_s + busy, 3),
             "peak_rss_bytes": peak,
         }
+        torch = sys.modules.get("torch")
+        if torch and torch.cuda.is_initialized():
+            record["device"] = torch.cuda.get_device_name()
+            record["peak_device_bytes"] = torch.cuda.max_memory_allocated()
         files.write_json(folder / f"{self.process}.json", record)
 
 
@@ -74,18 +83,24 @@ class Progress:
         )  # fmt: skip
 
 
-def start(threads: int, seed: int = 0) -> None:
-    """Prepare torch for a deterministic process that keeps to its cores.
+def start(threads: int, seed: int = 0, device: str = "cpu") -> "torch.device":
+    """Prepare torch for a deterministic process that keeps to its cores; where it computes.
 
     More OpenMP threads than the rule owns stall every job on the machine; denormals slow
     late training steps on CPUs; libraries that phone home or draw bars are silenced.
+
+    Raises:
+        HarnessError: the device is a GPU and torch sees none.
     """
+    # matrix products on a GPU repeat their bits only with a fixed workspace; read at its start
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     import torch
     import transformers
 
     _keep_memory()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    log.setLevel(logging.INFO)
+    # of several processes of one stage the first tells of the work, the others of faults only
+    log.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
     for chatty in ("bitsandbytes", "lm_eval", "transformers"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     torch.set_num_threads(threads)
@@ -94,6 +109,25 @@ def start(threads: int, seed: int = 0) -> None:
     torch.manual_seed(seed)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
+    return usable(device)
+
+
+def usable(name: str) -> "torch.device":
+    """The device of that name, cpu or cuda.
+
+    Torch is asked, not CUDA_VISIBLE_DEVICES: a cluster sets that for a stand-in too.
+
+    Raises:
+        HarnessError: it is a GPU and torch sees none.
+    """
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise HarnessError(
+            "device: the study computes on cuda, and torch sees no GPU here; run it on a machine "
+            "with one (docker run --gpus all, a GPU partition), or set `device: cpu` in the study"
+        )
+    return torch.device(name)
 
 
 def _keep_memory() -> None:

@@ -30,9 +30,19 @@ _TYPE_WORDS = {
 
 @cache
 def study_schema() -> dict[str, Any]:
-    """The whole schema, JSON Schema draft 2020-12."""
+    """The whole schema, JSON Schema draft 2020-12, a stage closed by the methods it defines."""
     schema: dict[str, Any] = yaml.safe_load(PATH.read_text())
+    names = [name for name, its in schema["$defs"].items() if "method" in its.get("properties", {})]
+    schema["$defs"]["stage"] |= {
+        "properties": {"method": {"enum": names}},
+        "allOf": [_branch(name) for name in names],
+    }
     return schema
+
+
+def _branch(method: str) -> dict[str, Any]:
+    chosen = {"properties": {"method": {"const": method}}, "required": ["method"]}
+    return {"if": chosen, "then": {"$ref": f"#/$defs/{method}"}}
 
 
 def method_schema(method: str) -> dict[str, Any]:

@@ -76,16 +76,20 @@ def windows(
     return Sample("windows", [ids[i : i + seq_len] for i in starts], seq_len)
 
 
-def documents(tokenizer: PreTrainedTokenizerBase, text: Path, splits: Path) -> Sample:
+def documents(
+    tokenizer: PreTrainedTokenizerBase, text: Path, splits: Path, score_opening: bool = False
+) -> Sample:
     """The whole held-out conversations in the chat template, not cut: the paper's protocol.
 
     The opening that the template gives to all of them (a system message, where it adds one by
     itself) is read and not predicted: the same few tokens in every document would weigh more
-    than what was said, and would tie the documents' losses together.
+    than what was said, and would tie the documents' losses together. `score_opening` predicts
+    all but the very first token, as published.
     """
     encoded = chat.encode(tokenizer, chat.records(text, splits, "held_out"))
     sequences = [document.ids for document in encoded]
-    return Sample("documents", sequences, context=max(1, _shared_opening(sequences)))
+    opening = 1 if score_opening else max(1, _shared_opening(sequences))
+    return Sample("documents", sequences, context=opening)
 
 
 def _shared_opening(sequences: Sequence[Sequence[int]]) -> int:
@@ -99,7 +103,8 @@ def _shared_opening(sequences: Sequence[Sequence[int]]) -> int:
 def hidden(model: PreTrainedModel, ids: Sequence[int], context: int) -> Tensor:
     """[tokens - context, width]: the last hidden states that predict the tokens after `context`."""
     with torch.no_grad():
-        states: Tensor = model.base_model(torch.tensor([ids]), use_cache=False).last_hidden_state
+        read = torch.tensor([ids], device=model.device)
+        states: Tensor = model.base_model(read, use_cache=False).last_hidden_state
     return states[0, context - 1 : -1]
 
 
@@ -129,8 +134,8 @@ class Reference:
             save_file(tensors, aside, {"sample_sha256": self.digest})
 
     @classmethod
-    def read(cls, path: Path) -> "Reference":
-        """Read what `write` stored.
+    def read(cls, path: Path, device: torch.device) -> "Reference":
+        """Read what `write` stored, onto a device.
 
         Raises:
             HarnessError: there is no such file.
@@ -139,15 +144,15 @@ class Reference:
             raise HarnessError(f"{path} does not exist; run src/reference.py first")
         with safe_open(path, "pt") as stored:
             digest = stored.metadata()["sample_sha256"]
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}
+            tensors = {name: stored.get_tensor(name).to(device) for name in stored.keys()}
         states = tensors["states"].split(tensors["counts"].tolist())
         return cls(tensors["head"], states, digest)
 
 
 def reference(model: PreTrainedModel, sample: Sample) -> Reference:
     """Run the base model over a sample."""
-    states = tuple(hidden(model, ids, sample.context) for ids in sample.sequences)
-    head = model.get_output_embeddings().weight.detach()
+    states = tuple(hidden(model, ids, sample.context).cpu() for ids in sample.sequences)
+    head = model.get_output_embeddings().weight.detach().cpu()
     return Reference(head, states, sample.digest)
 
 
@@ -185,8 +190,8 @@ def score(
     scores = Scores()
     for i, ids in enumerate(sample.sequences):
         states = hidden(model, ids, sample.context)
-        targets = torch.tensor(ids[sample.context :])
-        sums = torch.zeros(3, dtype=torch.float64)
+        targets = torch.tensor(ids[sample.context :], device=states.device)
+        sums = torch.zeros(3, dtype=torch.float64, device=states.device)
         for begin in range(0, len(states), CHUNK):
             rows = slice(begin, begin + CHUNK)
             logits = (states[rows] @ head.T).detach().float()

@@ -7,6 +7,7 @@ A nested dataclass gives dotted flags: `recovery.steps` is `--recovery.steps`.
 import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from compression_order import schema
@@ -67,10 +68,11 @@ def _default(field: "dataclasses.Field[Any]") -> Any:
 
 
 def _reader(kind: type) -> Any:
-    return _truth if kind is bool else kind
+    return truth if kind is bool else kind
 
 
-def _truth(text: str) -> bool:
+def truth(text: str) -> bool:
+    """`true` or `false`, as a study file writes them."""
     if text not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"{text!r} is not true or false")
     return text == "true"
@@ -97,6 +99,24 @@ def _build(kind: type, values: Mapping[str, Any], prefix: str) -> Any:
         else:
             found[field.name] = values[f"{prefix}{field.name}"]
     return kind(**found)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The flag of every process that computes."""
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where it computes (default: cpu)"
+    )
+
+
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """The flag of every process that reads a whole study."""
+    parser.add_argument(
+        "--study",
+        type=Path,
+        nargs="+",
+        default=[Path("config.yaml")],
+        help="the study, and files to lay over it (default: config.yaml)",
+    )
 
 
 class Parser(argparse.ArgumentParser):

@@ -3,10 +3,11 @@
 Pure arithmetic: no torch, no weights. `sizes.py` counts the same on torch's meta device;
 tests/test_plan.py holds the two together. The models are decoders of the Llama family: gated
 feed-forward blocks, RMS norms, grouped-query attention, no biases but Qwen2's on queries, keys
-and values.
+and values and those that pruning may give to Llama's feed-forward blocks. Pruning may also leave
+every layer its own widths.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,43 +30,60 @@ _FIELDS = (
 
 
 @dataclass(frozen=True)
+class Block:
+    """The widths of one decoder layer: FFN neurons, query heads, and the heads they share."""
+
+    ffn: int
+    heads: int
+    key_value_heads: int
+
+
+@dataclass(frozen=True)
 class Architecture:
     """The shape of a decoder.
 
     Attributes:
         hidden: channels of the residual stream.
-        ffn: feed-forward neurons a layer.
-        layers: decoder layers.
-        heads: query heads a layer.
-        key_value_heads: heads that the query heads share.
         head_dim: channels a head.
+        blocks: the decoder layers; pruning may leave them different widths.
         vocabulary: rows of the embedding.
         tied: whether the output head is the embedding.
         qkv_bias: whether queries, keys and values have biases.
+        mlp_bias: whether the three linears of the feed-forward block have biases.
     """
 
     hidden: int
-    ffn: int
-    layers: int
-    heads: int
-    key_value_heads: int
     head_dim: int
+    blocks: tuple[Block, ...]
     vocabulary: int
     tied: bool
     qkv_bias: bool
+    mlp_bias: bool = False
 
     @property
-    def attention(self) -> int:
+    def layers(self) -> int:
+        """Decoder layers."""
+        return len(self.blocks)
+
+    def attention(self, block: Block) -> int:
         """Channels of all query heads of a layer."""
-        return self.heads * self.head_dim
+        return block.heads * self.head_dim
+
+    @property
+    def matrices(self) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of every linear of the decoder layers; the head is not among them."""
+        found: list[tuple[int, int]] = []
+        for block in self.blocks:
+            keys = (block.key_value_heads * self.head_dim, self.hidden)
+            queries = (self.attention(block), self.hidden)
+            up, down = (block.ffn, self.hidden), (self.hidden, block.ffn)
+            found += (queries, keys, keys, queries[::-1], up, up, down)
+        return tuple(found)
 
     @property
     def linears(self) -> tuple[int, ...]:
-        """Weights of every linear of the decoder layers, one by one; the head is not among them."""
-        keys = self.hidden * self.key_value_heads * self.head_dim
-        queries = self.hidden * self.attention
-        ffn = self.hidden * self.ffn
-        return (queries, keys, keys, queries, ffn, ffn, ffn) * self.layers
+        """Weights of each of them."""
+        return tuple(rows * columns for rows, columns in self.matrices)
 
     @property
     def head(self) -> int:
@@ -76,17 +94,40 @@ class Architecture:
     def other(self) -> int:
         """Parameters outside those linears: embedding, untied head, norms, biases."""
         norms = (2 * self.layers + 1) * self.hidden
-        width = (self.heads + 2 * self.key_value_heads) * self.head_dim
-        return self.head * (1 if self.tied else 2) + norms + self.qkv_bias * self.layers * width
+        return self.head * (1 if self.tied else 2) + norms + sum(map(self._biases, self.blocks))
+
+    def _biases(self, block: Block) -> int:
+        queries_keys_values = (block.heads + 2 * block.key_value_heads) * self.head_dim
+        feed_forward = 2 * block.ffn + self.hidden
+        return self.qkv_bias * queries_keys_values + self.mlp_bias * feed_forward
 
     @property
     def parameters(self) -> int:
         """All parameters, a tied embedding counted once."""
         return sum(self.linears) + self.other
 
-    def with_ffn(self, width: int) -> "Architecture":
-        """The same model with another feed-forward width."""
-        return replace(self, ffn=width)
+    def with_ffn(self, widths: Sequence[int]) -> "Architecture":
+        """The same model with other feed-forward widths, one a layer."""
+        pairs = zip(self.blocks, widths, strict=True)
+        return replace(self, blocks=tuple(replace(block, ffn=width) for block, width in pairs))
+
+    def described(self) -> dict[str, Any]:
+        """The entry `architecture` of a manifest; head counts are lists where layers differ."""
+        heads = [block.heads for block in self.blocks]
+        implied = len(set(heads)) == 1 and self.hidden == heads[0] * self.head_dim
+        return {
+            "layers": self.layers,
+            "ffn_widths": [block.ffn for block in self.blocks],
+            "attention_heads": _common(heads),
+            "key_value_heads": _common([block.key_value_heads for block in self.blocks]),
+            "hidden_size": self.hidden,
+            **({} if implied else {"head_dim": self.head_dim}),
+            **({"mlp_bias": True} if self.mlp_bias else {}),
+        }
+
+
+def _common(counts: list[int]) -> int | list[int]:
+    return counts[0] if len(set(counts)) == 1 else counts
 
 
 def known() -> list[str]:
@@ -134,11 +175,8 @@ def from_config(config: Mapping[str, Any], source: str) -> Architecture:
     hidden, ffn, layers, heads, shared, vocabulary = (config[field] for field in _FIELDS)
     return Architecture(
         hidden=hidden,
-        ffn=ffn,
-        layers=layers,
-        heads=heads,
-        key_value_heads=shared,
         head_dim=config.get("head_dim") or hidden // heads,
+        blocks=(Block(ffn, heads, shared),) * layers,
         vocabulary=vocabulary,
         tied=bool(config["tie_word_embeddings"]),
         qkv_bias=_QKV_BIAS[config["model_type"]],
@@ -160,11 +198,8 @@ def of_made(made: Mapping[str, Any]) -> Architecture:
     """The architecture of a model that `src/make_model.py` makes: Llama's, tied."""
     return Architecture(
         hidden=made["hidden"],
-        ffn=made["ffn"],
-        layers=made["layers"],
-        heads=made["heads"],
-        key_value_heads=made["key_value_heads"],
         head_dim=made["hidden"] // made["heads"],
+        blocks=(Block(made["ffn"], made["heads"], made["key_value_heads"]),) * made["layers"],
         vocabulary=made["vocabulary"],
         tied=True,
         qkv_bias=False,
@@ -203,6 +238,6 @@ def macs(shape: Architecture, batch: int, length: int, predicted: int) -> Macs:
     """A forward pass over `batch` sequences of `length` tokens; the head at `predicted` of all."""
     return Macs(
         linears=batch * length * sum(shape.linears),
-        attention=batch * shape.layers * 2 * length * length * shape.attention,
+        attention=batch * 2 * length * length * sum(map(shape.attention, shape.blocks)),
         head=predicted * shape.head,
     )

@@ -7,15 +7,22 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import PretrainedConfig
+
+from compression_order import loading
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Parameters of a model: those of the decoder layers' linears, one by one, and the rest."""
+    """A model's linears of the decoder layers (rows, columns), and the number of all the rest."""
 
-    linears: tuple[int, ...]
+    matrices: tuple[tuple[int, int], ...]
     other: int
+
+    @property
+    def linears(self) -> tuple[int, ...]:
+        """Weights of every linear, one by one."""
+        return tuple(rows * columns for rows, columns in self.matrices)
 
     @property
     def total(self) -> int:
@@ -26,11 +33,11 @@ class Shape:
 def shape_of(config: PretrainedConfig) -> Shape:
     """The shape of a configuration's model, built on the meta device: no weights, no memory."""
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = loading.blank(config)
     head = model.get_output_embeddings()
     linears = [m for m in model.modules() if isinstance(m, nn.Linear) and m is not head]
-    counts = tuple(m.weight.numel() for m in linears)
-    return Shape(counts, model.num_parameters() - sum(counts))
+    matrices = tuple((m.out_features, m.in_features) for m in linears)
+    return Shape(matrices, model.num_parameters() - sum(m.weight.numel() for m in linears))
 
 
 @dataclass(frozen=True)
@@ -50,8 +57,8 @@ class Stored:
 def stored_bytes(path: Path) -> Stored:
     """Take a safetensors file apart.
 
-    The header is 8 bytes of length and the JSON of that length; bitsandbytes adds one small
-    tensor `*.quant_state.*` a linear, a JSON record of its settings.
+    The header is 8 bytes of length and the JSON of that length. A quantized linear adds one
+    small tensor that says how to read it; see `quant_states`.
     """
     with path.open("rb") as stream:
         header = 8 + int.from_bytes(stream.read(8), "little")
@@ -61,8 +68,13 @@ def stored_bytes(path: Path) -> Stored:
 
 
 def quant_states(names: Iterable[str]) -> list[str]:
-    """The names of bitsandbytes' metadata tensors; one a quantized linear."""
-    return [name for name in names if ".quant_state." in name]
+    """The names of the metadata tensors; one a quantized linear.
+
+    bitsandbytes: a JSON record of the settings in `*.quant_state.*`, and for int8 one byte
+    `*.weight_format`; compressed-tensors: the two numbers of `*.weight_shape`.
+    """
+    marks = (".weight_format", ".weight_shape")
+    return [name for name in names if ".quant_state." in name or name.endswith(marks)]
 
 
 def _bytes(tensor: torch.Tensor) -> int:

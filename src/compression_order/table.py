@@ -40,6 +40,7 @@ _SD = "sample standard deviation over seeds (only with several seeds)"
 _PREDICATE = "where it has both stages (yes, no)"
 REGISTRY = (
     Column("pipeline", "", None, "stages in order; base has none"),
+    Column("arm", "", None, "arms of the study that the pipeline belongs to (only with arms)"),
     Column("stages", "", 0, "number of stages"),
     Column("size_mib", "MiB", 2, "bytes of the model file on disk / 2^20"),
     Column("compression_ratio", "x", 4, "bytes of base / bytes of the row"),
@@ -81,13 +82,18 @@ def build(
     records: guards.Records,
     refused: Mapping[str, str],
     published: Published | None,
+    arms: Mapping[str, Sequence[str]] | None = None,
 ) -> Table:
-    """One row per pipeline, in the order given; refused pipelines have no records."""
+    """One row per pipeline, in the order given; refused pipelines have no records.
+
+    `arms`: arm -> its pipelines, where the study has arms.
+    """
     bases = records[orderings.BASE]
     findings = guards.findings(records)
     cells = []
     for pipeline in rows:
         row = _identity(pipeline) | _published(pipeline, published)
+        row["arm"] = " ".join(arm for arm, its in (arms or {}).items() if pipeline in its)
         if pipeline in refused:
             row["note"] = f"refused: {refused[pipeline]}"
         else:
@@ -95,7 +101,8 @@ def build(
             row["note"] = "; ".join(findings[pipeline]) or "ok"
         cells.append(row)
     texts, tasks = tuple(bases[0].perplexity), tuple(bases[0].tasks)
-    return Table(tuple(_columns(texts, tasks, len(bases) > 1)), tuple(cells), texts, tasks)
+    wanted = [c for c in _columns(texts, tasks, len(bases) > 1) if arms or c.name != "arm"]
+    return Table(tuple(wanted), tuple(cells), texts, tasks)
 
 
 def to_csv(table: Table) -> str:
@@ -140,9 +147,10 @@ def _identity(pipeline: str) -> Row:
 
 
 def _published(pipeline: str, published: Published | None) -> Row:
-    """The usable published figures of the pipeline of the same name."""
+    """The usable published figures of the pipeline of the same name, variants aside."""
     if published is None:
         return {}
+    pipeline = orderings.plain(pipeline)
     return {
         "published_size_mib": published.value(pipeline, "size"),
         "published_compression_ratio": published.value(pipeline, "compression_ratio"),

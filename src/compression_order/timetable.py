@@ -7,10 +7,10 @@ process, loading libraries and weights, tokenizing, memory-bound work such as th
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from compression_order import demands, orderings
+from compression_order import demands, orderings, planning, plans
 from compression_order.devices import Device
 from compression_order.evaluation_demands import Assumed
-from compression_order.planning import Job, setting
+from compression_order.planning import Job
 from compression_order.study import Study
 
 
@@ -35,16 +35,19 @@ def all_jobs(planned: Sequence[Job]) -> Total:
 
 
 def critical_path(planned: Sequence[Job]) -> tuple[str, ...]:
-    """The names of the chain of jobs with the most operations: no machine is faster."""
+    """The names of the chain of jobs that takes longest: no machine is faster."""
     longest: dict[str, tuple[int, tuple[str, ...]]] = {}
     for job in planned:
         before = max((longest[name] for name in job.after), default=(0, ()))
-        longest[job.name] = (before[0] + job.demand.flops, (*before[1], job.name))
+        longest[job.name] = (before[0] + job.demand.span, (*before[1], job.name))
     return max(longest.values())[1]
 
 
 def side_by_side(planned: Sequence[Job], workers: int) -> int:
-    """Operations that the busiest worker waits for or does: the jobs, longest chain first."""
+    """Operations that the busiest worker waits for or does: the jobs, longest chain first.
+
+    A job holds as many workers as it has devices; there must be so many.
+    """
     copies = {job.name: job.copies for job in planned}
     pending = [(job, copy) for job in planned for copy in range(job.copies)]
     rank = _ranks(planned)
@@ -56,23 +59,25 @@ def side_by_side(planned: Sequence[Job], workers: int) -> int:
 
     while pending:
         starts = [
-            (max(min(free), at), -rank[job.name], place)
+            (max(sorted(free)[job.demand.devices - 1], at), -rank[job.name], place)
             for place, (job, copy) in enumerate(pending)
             if (at := ready(job, copy)) is not None
         ]
         start, _, place = min(starts)
         job, copy = pending.pop(place)
-        ends[job.name, copy] = start + job.demand.flops
-        free[free.index(min(free))] = ends[job.name, copy]
+        ends[job.name, copy] = start + job.demand.span
+        for _ in range(job.demand.devices):
+            free.remove(min(free))
+        free += [ends[job.name, copy]] * job.demand.devices
     return max(ends.values())
 
 
 def _ranks(planned: Sequence[Job]) -> Mapping[str, int]:
-    """Of each job, the operations of the longest chain that begins with it."""
-    ranks = {job.name: job.demand.flops for job in planned}
+    """Of each job, the operations waited for in the longest chain that begins with it."""
+    ranks = {job.name: job.demand.span for job in planned}
     for job in reversed(planned):
         for name in job.after:
-            own = next(j for j in planned if j.name == name).demand.flops
+            own = next(j for j in planned if j.name == name).demand.span
             ranks[name] = max(ranks[name], own + ranks[job.name])
     return ranks
 
@@ -93,12 +98,11 @@ def saved_by_cache(study: Study, planned: Sequence[Job], assumed: Assumed) -> To
     """Teacher passes that distillations would repeat in every step without a cache."""
     base = planned[0].state
     assert base is not None
+    teacher = planning.teacher_state(study, base).shape
     online, jobs = 0, 0
     for job in (j for j in planned if j.kind == "distill"):
-        stage = study.stages[orderings.last(job.pipeline)]
-        sequences = setting(stage, "training.steps") * setting(stage, "training.batch_size")
-        length = assumed.cut(setting(stage, "training.seq_len"))
-        online += job.copies * demands.forward(base.shape, "teacher", sequences, length).flops
+        how = plans.training(study.stages[orderings.last(job.pipeline)], "training", assumed)
+        online += job.copies * demands.forward(teacher, "teacher", how.sequences, how.mean).flops
         jobs += job.copies
     cached = [j for j in planned if j.kind == "teach"]
     work = online - sum(j.demand.flops for j in cached)

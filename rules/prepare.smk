@@ -1,0 +1,105 @@
+"""Archives and snapshots -> models and texts in one plain form, and the splits of the chat text."""
+
+
+rule make_model:
+    """Make and train a tiny model."""
+    input:
+        text=STUDY.chat,
+        splits=f"results/{STUDY.name}/splits.json",
+        sources=sources("src/make_model.py"),
+        lock=LOCK,
+    output:
+        manifest="assets/models/{model}/asset.json",
+        model="assets/models/{model}/model.safetensors",
+    log:
+        "logs/models/{model}.log",
+    wildcard_constraints:
+        model=one_of(STUDY.made_models),
+    resources:
+        **asked(),
+    params:
+        folder=lambda w, output: str(Path(output.manifest).parent),
+        flags=lambda w: study.flags(STUDY.models[w.model]["made"]),
+    shell:
+        r"""
+        python src/make_model.py \
+            --text {input.text:q} \
+            --splits {input.splits:q} \
+            --threads {threads} \
+            {params.flags:q} \
+            --out {params.folder:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule prepare_model:
+    """Convert a packaged or fetched model to a plain bf16 checkpoint."""
+    input:
+        source=lambda w: ancient(STUDY.source_file(STUDY.models[w.model])),
+        sources=sources("src/prepare_model.py"),
+        lock=LOCK,
+    output:
+        manifest="assets/models/{model}/asset.json",
+        model="assets/models/{model}/model.safetensors",
+    log:
+        "logs/models/{model}.log",
+    wildcard_constraints:
+        model=one_of(set(STUDY.models) - set(STUDY.made_models)),
+    resources:
+        **asked("model"),
+    params:
+        folder=lambda w, output: str(Path(output.manifest).parent),
+        flags=lambda w: STUDY.model_flags(w.model),
+    shell:
+        r"""
+        python src/prepare_model.py \
+            {params.flags:q} \
+            --threads {threads} \
+            --out {params.folder:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule prepare_text:
+    """Extract one text from its archive."""
+    input:
+        source=lambda w: ancient(STUDY.source_file(STUDY.config["text"][w.text])),
+        sources=sources("src/prepare_text.py"),
+    output:
+        "assets/text/{text}.jsonl",
+    log:
+        "logs/text/{text}.log",
+    resources:
+        **asked(),
+    params:
+        flags=lambda w: STUDY.source_flags(STUDY.config["text"][w.text]),
+    shell:
+        r"""
+        python src/prepare_text.py \
+            {params.flags:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule split_text:
+    """Draw the disjoint training, calibration and held-out conversations."""
+    input:
+        text=STUDY.chat,
+        held_out=STUDY.held_out,
+        sources=sources("src/split_text.py"),
+    output:
+        "results/{study}/splits.json",
+    log:
+        "logs/{study}/splits.log",
+    params:
+        flags=STUDY.split_flags(),
+    shell:
+        r"""
+        python src/split_text.py \
+            --text {input.text:q} \
+            --held-out-text {input.held_out:q} \
+            {params.flags:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """

@@ -1,0 +1,156 @@
+"""lm-eval's own tasks in a study file: the datasets that they read, pinned, and what they take.
+
+`tasks/hub/index.yaml` says which tasks there are, so that a study is checked and planned where
+there is no lm-eval. Pure Python.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from compression_order.errors import HarnessError
+
+INDEX = "tasks/hub/index.yaml"
+CARD = "README.md"  # says which files are the splits of which configuration
+NLTK = "assets/nltk"
+# what NLTK reads to find the ends of English sentences
+PUNKT = tuple(
+    f"{NLTK}/tokenizers/punkt_tab/english/{name}"
+    for name in ("abbrev_types.txt", "collocations.tab", "ortho_context.tab", "sent_starters.txt")
+)
+
+
+@dataclass(frozen=True)
+class HubTask:
+    """A row of the index; its meaning is told there."""
+
+    folder: str
+    datasets: tuple[str, ...]
+    leaves: int
+    questions: int
+    passes: int
+    shots: int
+    tokens: int
+    generated: int
+    needs: tuple[str, ...] = ()
+
+    def asked(self, count: int) -> int:
+        """Questions in all when `count` are asked of each leaf, 0: all.
+
+        Nearly: a leaf with fewer questions gives those it has, so that this is an upper bound.
+        """
+        return min(count * self.leaves or self.questions, self.questions)
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One hub dataset at one revision; `files`: patterns of what to fetch of it, none: all."""
+
+    dataset: str
+    revision: str
+    files: tuple[str, ...]
+
+    @property
+    def folder(self) -> str:
+        """Where its snapshot lies."""
+        return f"assets/hub/datasets/{self.dataset}/{self.revision}"
+
+    @property
+    def manifest(self) -> str:
+        """The file that appears when the snapshot is whole."""
+        return f"{self.folder}/asset.json"
+
+
+def index(root: Path) -> dict[str, HubTask]:
+    """All tasks that may be named."""
+    rows = yaml.safe_load((root / INDEX).read_text())
+    return {name: _row(**row) for name, row in rows.items()}
+
+
+def _row(
+    folder: str, datasets: Sequence[str], needs: Sequence[str] = (), **numbers: int
+) -> HubTask:
+    return HubTask(folder, tuple(datasets), needs=tuple(needs), **numbers)
+
+
+def pins(config: Mapping[str, Any]) -> dict[str, Pin]:
+    """The pinned hub datasets of a study, by name."""
+    found = {}
+    for dataset, entry in config.get("datasets", {}).items():
+        whole = isinstance(entry, str)
+        files = () if whole else tuple(entry.get("files", ()))
+        found[dataset] = Pin(dataset, entry if whole else entry["revision"], files)
+    return found
+
+
+def asked(config: Mapping[str, Any]) -> dict[str, int]:
+    """Each task that a study asks, and the questions of each of its leaves (0: all)."""
+    return dict(config["evaluations"].get("hub_tasks", {}))
+
+
+def check(config: Mapping[str, Any], root: Path) -> None:
+    """Refuse a study whose tasks are unknown, or read what it does not pin.
+
+    Raises:
+        HarnessError: the first such task, with what to write where.
+    """
+    known, pinned, wanted = index(root), pins(config), config["evaluations"]
+    for name in asked(config):
+        if name not in known:
+            raise HarnessError(
+                f"evaluations.hub_tasks: {name!r} is not in {INDEX}; use one of "
+                f"{', '.join(known)}, or add its row there"
+            )
+        if name in wanted["tasks"]:
+            raise HarnessError(
+                f"evaluations.hub_tasks: {name!r} is under evaluations.tasks too, and the table "
+                "has one column a name; leave one of them out"
+            )
+        for dataset in known[name].datasets:
+            if dataset not in pinned:
+                raise HarnessError(
+                    f"evaluations.hub_tasks: {name} reads the dataset {dataset}, which `datasets` "
+                    "does not pin; add it there with a revision of 40 hexadecimal digits"
+                )
+        if "nltk" in known[name].needs and "nltk" not in wanted:
+            raise HarnessError(
+                f"evaluations.hub_tasks: {name} needs NLTK's sentence boundaries, and "
+                "evaluations.nltk does not say which package carries them; add it"
+            )
+    if "nltk" in wanted and wanted["nltk"]["package"] not in config.get("packages", {}):
+        raise HarnessError(
+            f"evaluations.nltk.package: {wanted['nltk']['package']!r} is not defined under "
+            "`packages`; define it there"
+        )
+
+
+def read(config: Mapping[str, Any], root: Path) -> list[Pin]:
+    """The datasets that the study's tasks read, sorted by name."""
+    known, pinned = index(root), pins(config)
+    names = {dataset for task in asked(config) for dataset in known[task].datasets}
+    return [pinned[name] for name in sorted(names)]
+
+
+def needs_nltk(config: Mapping[str, Any], root: Path) -> bool:
+    """Whether a task of the study reads NLTK's data."""
+    known = index(root)
+    return any("nltk" in known[task].needs for task in asked(config))
+
+
+def files(config: Mapping[str, Any], root: Path) -> list[str]:
+    """What must be there before the tasks can run."""
+    manifests = [pin.manifest for pin in read(config, root)]
+    return [*manifests, *(PUNKT if needs_nltk(config, root) else ())]
+
+
+def flags(config: Mapping[str, Any], root: Path) -> list[str]:
+    """The flags of `measure.py` for these tasks; a revision is the name of a folder."""
+    known, wanted = index(root), asked(config)
+    tasks = [f"--hub-tasks={name}:{count}" for name, count in wanted.items()]
+    folders = [f"--task-folder={f}" for f in sorted({known[name].folder for name in wanted})]
+    snapshots = [f"--dataset={pin.dataset}={pin.folder}" for pin in read(config, root)]
+    nltk = [f"--nltk={NLTK}"] if needs_nltk(config, root) else []
+    return [*tasks, *folders, *snapshots, *nltk]
