@@ -20,25 +20,26 @@ BIN := $(CURDIR)/.venv/bin
 IN_ENV = PATH="$(BIN):$$PATH"
 
 # MiB that jobs may take together: the machine's, or the container's where that is less.
-MEM_MB ?= $(shell $(PYTHON) -c 'import os, pathlib; \
-	total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"); \
-	cgroup = pathlib.Path("/sys/fs/cgroup"); \
-	caps = [cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes"]; \
-	texts = [cap.read_text().strip() for cap in caps if cap.is_file()]; \
-	print(min([total, *(int(text) for text in texts if text.isdigit())]) >> 20)')
+MEM_MB ?= $(shell $(PYTHON) docker/memory_mb.py)
 
 # Resources on the command line replace the profile's, so the GPU count is said here again.
 # The target comes first: --resources and --configfile take every word that follows them.
 SNAKEMAKE = $(IN_ENV) snakemake $(TARGET) --cores all --resources mem_mb=$(MEM_MB) gpu=$(GPUS) $(CONFIGFILE)
 CONFIGFILE = $(if $(filter-out config.yaml,$(STUDY)),--configfile $(STUDY))
 
-.PHONY: help env table smoke dry-run plan unlock test lint format lock dev-env study clean
+.PHONY: help env controller quant-env table smoke dry-run plan verdict unlock test slurm-test image image-test \
+	lint format lock cuda-lock dev-env study clean
 
 help: ## List the targets
 	@echo "usage: make TARGET [STUDY=config.yaml] [PYTHON=python3] [GPUS=1] [SLOW=0]"
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
 env: .venv/core.lock ## Create .venv from envs/core.lock; anew when that lock has changed
+
+controller: .venv-controller/controller.lock ## Create .venv-controller: Snakemake for a login node, no torch
+
+# llm-compressor wants another transformers than everything else.
+quant-env: .venv-quant/quant.lock ## Create .venv-quant: GPTQ, AWQ, SparseGPT and Wanda run there
 
 # Jobs tell their own progress; Snakemake's list of each job's inputs would bury it.
 QUIET = --quiet host reason rules
@@ -57,11 +58,28 @@ dry-run: env study ## Show the jobs that `make table` would run, and why
 plan: env study ## Sizes, FLOPs, memory and hours of STUDY, before anything runs
 	$(IN_ENV) python src/plan.py --study $(STUDY)
 
+verdict: env study ## Every published claim against the table of STUDY: reproduced or not
+	$(IN_ENV) python src/verdict.py --study $(STUDY)
+
 unlock: env study ## Release the lock of a run that was killed
 	$(SNAKEMAKE) --unlock
 
+# Slow tests are left out unless they are asked for; those of .venv-quant where there is none.
+QUANT ?= $(if $(wildcard .venv-quant/quant.lock),1,0)
+SLOW_OUT = $(if $(filter 1,$(SLOW)),, and not slow)
+QUANT_OUT = $(if $(filter 1,$(QUANT)),, and not quant)
+
 test: lint ## Check format, lint and types, then run the tests; SLOW=1 runs the slow ones too
-	$(IN_ENV) pytest $(if $(filter 1,$(SLOW)),,-m "not slow")
+	$(IN_ENV) pytest -m "not cluster and not engine$(SLOW_OUT)$(QUANT_OUT)"
+
+slurm-test: dev-env controller ## Start Slurm here (root: installs it), run the workflow on it, break things
+	@missing=; for program in munged slurmctld slurmd sbatch; do \
+		command -v $$program >/dev/null || missing+=" $$program"; done; \
+	[ -z "$$missing" ] || { [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null && { apt-get update; \
+		DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends slurm-wlm munge; }; } || { \
+		echo "error:$$missing not found; run this as root on Debian or Ubuntu, or install the" \
+		"packages slurm-wlm and munge" >&2; exit 1; }
+	$(IN_ENV) pytest -m cluster
 
 lint: dev-env ## Check format, lint and types only
 	$(IN_ENV) ruff format --check .
@@ -77,20 +95,47 @@ format: dev-env ## Format the Python and Snakemake files in place
 # Only pins go in: no local versions (+cpu) and no packages that exist for CUDA alone.
 PIP_COMPILE = $(IN_ENV) CUSTOM_COMPILE_COMMAND="make lock" pip-compile --quiet --strip-extras \
 	--no-emit-options --annotation-style=line --unsafe-package pip
-PORTABLE = sed -E -i.bak -e '/^(nvidia|cuda|triton)/d' -e 's/^([^ ]+==[^ +]+)\+[^ ]+/\1/'
+# nvidia-ml-py is pure Python, and llm-compressor needs it everywhere.
+PORTABLE = sed -E -i.bak -e '/^nvidia-ml-py/!{/^(nvidia|cuda|triton)/d' -e '}' -e 's/^([^ ]+==[^ +]+)\+[^ ]+/\1/'
 
-lock: dev-env ## Renew both locks from the .in files; UPGRADE=1 takes the newest versions
+lock: dev-env ## Renew the locks from the .in files; UPGRADE=1 takes the newest versions
 	cd envs && $(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --output-file core.lock core.in
 	cd envs && $(PORTABLE) core.lock && rm core.lock.bak
 	cd envs && $(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --output-file dev.lock dev.in
 	cd envs && $(PORTABLE) dev.lock && rm dev.lock.bak
+	cd envs && $(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --output-file quant.lock quant.in
+	cd envs && $(PORTABLE) quant.lock && rm quant.lock.bak
+	cd envs && $(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --output-file controller.lock controller.in
+	$(MAKE) cuda-lock
+
+# The same pins and what torch needs on CUDA, every file by its sha256, for Python 3.11 and newer.
+cuda-lock: dev-env ## Renew envs/core.cuda.lock, what the image is made from, from core.lock
+	cd envs && $(IN_ENV) UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --universal \
+		--python-version 3.11 --generate-hashes --strip-extras --annotation-style line \
+		--constraint core.lock --output-file core.cuda.lock core.in
+
+# The image's base, build of torch (cuda or index) and pip.conf; docs/docker.md says what they do.
+IMAGE ?= compression-order
+DOCKER ?= docker
+COMMA = ,
+BUILD_FLAGS = $(foreach name,BASE TORCH PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST,$(if \
+	$($(name)),--build-arg $(name)="$($(name))")) \
+	$(if $(PIP_CONF),--secret id=pip.conf$(COMMA)src="$(PIP_CONF)")
+
+image: ## Build the container image; IMAGE=name BASE=image TORCH=cuda|index PIP_CONF=file
+	DOCKER_BUILDKIT=1 $(DOCKER) build $(BUILD_FLAGS) --tag $(IMAGE) \
+		--build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
+		--build-arg REVISION=$$(git describe --always --dirty --abbrev=40 --exclude '*') .
+
+image-test: dev-env ## Build the image on a fresh base and run studies in it; starts an engine if need be
+	$(IN_ENV) pytest tests/test_image.py tests/test_container.py -m engine
 
 clean: ## Remove results/, work/ and logs/; assets/ and .venv/ stay
 	rm -rf results work logs
 
 study:
-	@test -f "$(STUDY)" || { echo "error: STUDY=$(STUDY) does not exist; name one of:" \
-		config.yaml studies/*.yaml >&2; exit 1; }
+	@for file in $(STUDY); do test -f "$$file" || { echo "error: STUDY: $$file does not exist;" \
+		"name one of:" config.yaml studies/*.yaml >&2; exit 1; }; done
 
 # A copy of each lock inside .venv says what it was made from: it is written last, so an
 # installation that broke off starts again, and a touched lock costs nothing.
@@ -104,6 +149,16 @@ study:
 		"environments; install its venv module (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
 	@cmp --silent $< $@ || { set -x; rm -rf .venv; $(PYTHON) -m venv .venv; \
 		$(BIN)/python -m pip install --requirement $<; }
+	@cp $< $@
+
+.venv-controller/controller.lock: envs/controller.lock
+	@cmp --silent $< $@ || { set -x; rm -rf .venv-controller; $(PYTHON) -m venv .venv-controller; \
+		.venv-controller/bin/python -m pip install --requirement $<; }
+	@cp $< $@
+
+.venv-quant/quant.lock: envs/quant.lock .venv/core.lock
+	@cmp --silent $< $@ || { set -x; rm -rf .venv-quant; $(BIN)/python -m venv .venv-quant; \
+		.venv-quant/bin/python -m pip install --requirement $<; }
 	@cp $< $@
 
 dev-env: .venv/dev.lock
