@@ -7,19 +7,16 @@
         --temperature 2.0 --alpha 0.5 --training.steps 32
 """
 
-from compression_order import errors, stage, teacher
+from compression_order import errors, stage, teacher, tuning
 
 
 def main() -> None:
     """Train on the training split against the cached teacher, prove, store."""
     job = stage.begin("distill", __doc__ or "")
-    model, settings, how = job.parent.model, job.settings, job.settings.training
-    documents = job.training_documents(how)
+    settings = job.settings
+    documents = job.training_documents(settings.training)
     cache = teacher.Cache(job.args.teacher, teacher.key(documents, settings.top_k))
-    before = job.parent.manifest["architecture"]
-    trained = job.train(model, documents, job.method.objective(cache, settings), how)
-    claims = {**before, "training": trained}
-    job.finish(model, claims, job.parent.requantize, model.num_parameters())
+    tuning.run(job, documents, job.method.objective(cache, settings))
 
 
 if __name__ == "__main__":

@@ -132,7 +132,8 @@ def measure(args: argparse.Namespace, scratch: Path) -> None:
     device = runtime.start(args.threads, device=args.device)
     costs = runtime.Costs("measure", args.threads)
     prepared = prepare(args, scratch)
-    parent = parents.load(args.checkpoint, "dequantize", torch.bfloat16, device)
+    # an adapter is scored where it lies, beside the weights, not merged
+    parent = parents.load(args.checkpoint, "adapter", torch.bfloat16, device)
     label = f"{args.checkpoint.name} lm-eval"
     lm = questions.ToldHFLM(parent.model, parent.tokenizer, args.batch_size, label)
     questions.require_room(lm, prepared)

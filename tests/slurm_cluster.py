@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,6 +73,11 @@ class Cluster:
         """What makes Slurm's commands talk to this cluster."""
         path = os.pathsep.join([str(self.folder / "bin"), os.environ["PATH"]])
         return {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": path}
+
+    def has_steps(self, number: int) -> bool:
+        """Whether a node still has processes of a job, whatever the controller believes."""
+        ours = f"slurmstepd: [{number}.".encode()
+        return any(ours in command for command in _commands())
 
     def run(self, *command: str) -> str:
         """Run one of Slurm's commands; its output."""
@@ -202,6 +207,13 @@ def parse_job(line: str) -> SlurmJob:
         memory=int(memory[1]) * {"M": 1, "G": 1024}[memory[2]] if memory else 0,
         gpus=int(gpus[1]) if gpus else 0,
     )
+
+
+def _commands() -> Iterator[bytes]:
+    """The command lines of the processes of this machine."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # a process that has just ended
+            yield path.read_bytes()
 
 
 def free_ports(count: int) -> list[int]:

@@ -94,7 +94,8 @@ def test_a_cancelled_job_and_a_lost_node(local: Local, cluster: Cluster, tmp_pat
     node = f"nodename={second.node}"
     cluster.run("scontrol", "update", node, "state=down", "reason=struck")
     wait_until(lambda: login.jobs(TRAINING)[-1].state == "PENDING", 60, login.output)
-    # Slurm leaves a requeued job two minutes of rest
+    # Slurm leaves a requeued job two minutes of rest: a node that still has it would refuse it
+    wait_until(lambda: not cluster.has_steps(second.number), 60, login.output)
     cluster.run("scontrol", "update", f"jobid={second.number}", "starttime=now")
     login.wait_for(TRAINING, "RUNNING")
     wait_until(lambda: login.resumed_at() >= stored, PATIENCE, login.output)

@@ -14,7 +14,7 @@ from compression_order import methods, schema, sources
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 SCRIPTS = sorted((ROOT / "src").glob("*.py"))
-KINDS = {"prune.py": "prune", "distill.py": "distill", "quantize.py": "quantize"}
+KINDS = {f"{kind}.py": kind for kind in ("prune", "distill", "finetune", "quantize")}
 
 
 def test_no_script_bears_the_name_of_a_package():

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 SMOKE = yaml.safe_load((ROOT / "studies/smoke.yaml").read_text())
 SCRIPTS = sorted((ROOT / "src").glob("*.py"))
-KINDS = {"prune.py": "prune", "distill.py": "distill", "quantize.py": "quantize"}
+KINDS = {f"{kind}.py": kind for kind in ("prune", "distill", "finetune", "quantize")}
 
 
 def changed(path, value, remove=False):
@@ -60,7 +60,9 @@ def test_a_shipped_study_is_valid_and_all_it_names_exists(path):
 def test_a_shipped_study_says_every_setting_of_its_methods(path):
     made = study.build(yaml.safe_load(path.read_text()), path.name, ROOT)
     for token, stage in made.stages.items():
-        wanted = leaves(schema.method_schema(stage.method))
+        its = schema.method_schema(stage.method)["properties"]
+        kept = settings.used(its, stage.method, stage.on_quantized)
+        wanted = leaves({"properties": kept})
         given = {flag[2:].split("=")[0] for flag in settings.flags(stage.settings)}
         assert given == {name.replace("_", "-") for name in wanted}, token
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from compression_order import files, formulas, loading, masks, parents, sizes
+from compression_order import adapters, files, formulas, loading, masks, parents, sizes
 from compression_order.errors import HarnessError
-from compression_order.forms import Form
+from compression_order.forms import WITH_ADAPTER, Form
 from compression_order.methods import nf4
 from compression_order.shapes import Architecture
 
@@ -85,9 +85,10 @@ def prove(
     """
     config = files.read_json(folder / "config.json")
     model = parents.dense(folder, torch.bfloat16, form is not None, probe.device)
-    shape = loading.architecture(model)
+    shape, adapter = loading.architecture(model), adapters.parameters(model)
     quantized_linears = _quantized_linears(folder, name, form, probe) if form else 0
     _require({**_all_of(shape), "quantized_linears": quantized_linears}, expected, before, name)
+    require_adapter(expected.get("adapter"), adapter, name)
     retained = require_zeros(before.masks, model, name)
     require_sparsity(expected.get("sparsity"), model, name)
     with torch.no_grad():
@@ -100,9 +101,9 @@ def prove(
             f"more than max_degenerate allows ({probe.max_degenerate:.0%})"
         )
     return {
-        "format": form.format if form else "dense",
+        "format": (form.format if form else "dense") + (WITH_ADAPTER if adapter else ""),
         "parameters": count(model),
-        "bytes": prove_size(folder, name, form),
+        "bytes": prove_size(folder, name, form, adapter),
         "architecture": shape.described(),
         "claims": {**expected, **retained, "finite_logits": True, "degenerate_share": share},
         **({} if loading.is_plain(config) else {"loader": loading.__name__}),
@@ -162,6 +163,13 @@ def require_sparsity(claimed: Mapping[str, Any] | None, model: PreTrainedModel, 
             )
 
 
+def require_adapter(claimed: Mapping[str, Any] | None, found: int, name: str) -> None:
+    """Raise ClaimError unless a stored adapter has the parameters that the stage claims."""
+    wanted = claimed["parameters"] if claimed else 0
+    if found != wanted:
+        raise ClaimError(f"{name}: the adapter has {found} parameters, the stage claims {wanted}")
+
+
 def describe(model: PreTrainedModel) -> dict[str, Any]:
     """Layers, widths and heads, read off the weights rather than the configuration."""
     return loading.architecture(model).described()
@@ -176,18 +184,22 @@ def count(model: PreTrainedModel) -> dict[str, int]:
     }
 
 
-def prove_size(folder: Path, name: str, form: Form | None) -> dict[str, int]:
+def prove_size(folder: Path, name: str, form: Form | None, adapter: int = 0) -> dict[str, int]:
     """The bytes on disk must be the formula's plus header and metadata, to the byte.
+
+    An adapter of `adapter` parameters lies in a file of its own, which counts as well.
 
     Raises:
         ClaimError: they are not.
     """
-    stored = sizes.stored_bytes(folder / parents.WEIGHTS)
+    names = [parents.WEIGHTS, *([adapters.WEIGHTS] if adapter else [])]
+    stored = sizes.stored_bytes(*(folder / file for file in names))
     shape = sizes.shape_of(_dense_config(folder))
     analytic = form.analytic(shape) if form else formulas.dense_bytes(shape)
+    analytic += formulas.BF16 * adapter
     if stored.weights != analytic:
         raise ClaimError(
-            f"{name}: {parents.WEIGHTS} holds {stored.weights} bytes of weights, the formula "
+            f"{name}: {' and '.join(names)} hold(s) {stored.weights} bytes of weights, the formula "
             f"gives {analytic}"
         )
     return {

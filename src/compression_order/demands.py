@@ -103,15 +103,20 @@ class Demand:
 
 @dataclass(frozen=True)
 class State:
-    """A checkpoint: its shape, and how its linears are stored, None where it is dense."""
+    """A checkpoint: its shape, and how its linears are stored, None where it is dense.
+
+    `adapter`: parameters of the adapter beside the weights, in bf16.
+    """
 
     shape: Architecture
     storage: Storage | None = None
+    adapter: int = 0
 
     @property
     def bytes(self) -> int:
         """Bytes of its weights as stored."""
-        return self.storage.bytes(self.shape) if self.storage else dense_bytes(self.shape)
+        weights = self.storage.bytes(self.shape) if self.storage else dense_bytes(self.shape)
+        return weights + BF16 * self.adapter
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,8 @@ class Training:
         moments: bytes of a weight's two moments.
         heads: how often a token's logits are made: once, or once a term of the loss.
         devices: that share the batches and the weights.
+        adapter: parameters of the adapter that trains on frozen bf16 weights; 0: all weights do.
+        rounded: whether the forward pass rounds the linears' weights to a grid.
     """
 
     steps: int
@@ -139,6 +146,8 @@ class Training:
     moments: float = 2 * FP32
     heads: int = 1
     devices: int = 1
+    adapter: int = 0
+    rounded: bool = False
 
     @property
     def sequences(self) -> int:
@@ -166,9 +175,13 @@ def forward(
 
 
 def trained(shape: Architecture, name: str, how: Training) -> Part:
-    """Training steps; the head at every position, an upper bound where prompts are masked."""
+    """Training steps; the head at every position, an upper bound where prompts are masked.
+
+    Frozen weights take no gradient: two forward passes' worth instead of three, and the adapter.
+    """
     whole = forward(shape, name, how.sequences, how.mean, how.heads * how.tokens)
-    return Part(name, whole.tokens, 3 * whole.flops, how.devices)
+    flops = (2 if how.adapter else 3) * whole.flops + 6 * how.adapter * how.tokens
+    return Part(name, whole.tokens, flops, how.devices)
 
 
 def proof(shape: Architecture) -> Part:
@@ -207,7 +220,17 @@ def training_memory(shape: Architecture, how: Training, teacher: int, logit: int
     chunk = min(LOSS_CHUNK, tokens) * shape.vocabulary * logit
     layers = sum(layer_bytes(shape, block, tokens, how.longest) for block in shape.blocks)
     last = 2 * FP32 * shape.hidden * tokens  # the last norm: its input, and normalized
+    if how.adapter:
+        return Memory(
+            weights=BF16 * shape.parameters + how.weight * how.adapter,
+            gradients=how.weight * how.adapter,
+            optimizer=round(how.moments * how.adapter),
+            teacher=teacher,
+            activations=layers + last + chunk,
+        )
     copies = BF16 * sum(shape.linears) if how.weight > BF16 else 0
+    if how.rounded:  # the rounded weights, and how far they are from the trained ones
+        copies += 2 * how.weight * sum(shape.linears)
     own = -(-shape.parameters // how.devices)
     # whole for a while where weights are sharded: embedding and head, and layers in turn
     root, layer = shape.other, sum(shape.linears) // shape.layers
@@ -261,10 +284,12 @@ def prune(
     return Demand(tuple(parts), _highest(peaks), *stored(parent, child, 0))
 
 
-def distill(parent: State, child: State, how: Training, teacher: int) -> Demand:
-    """Train against the teacher's cache of `teacher` bytes."""
+def tune(
+    parent: State, child: State, how: Training, teacher: int = 0, logit: int = ENTROPY_LOGIT
+) -> Demand:
+    """Fine-tune, or distil with `teacher` bytes of its cache; `logit`: bytes a logit."""
     parts = [trained(child.shape, "training", how)] if how.steps else []
-    memory = training_memory(child.shape, how, teacher, DIVERGENCE_LOGIT)
+    memory = training_memory(child.shape, how, teacher, logit)
     read, written = stored(parent, child, teacher)
     return Demand((*parts, proof(child.shape)), memory, read, written)
 
@@ -288,9 +313,12 @@ def _highest(memories: Iterable[Memory]) -> Memory:
 
 
 def cache_bytes(shape: Architecture, tokens: int, documents: int, k: int) -> int:
-    """The teacher's cache as stored: k ids and bf16-sized log-probabilities a token, the tail."""
+    """The teacher's cache as stored: k ids and bf16-sized log-probabilities a token, the tail.
+
+    Two numbers a document, and the rows of vocabulary.
+    """
     ident = 2 if shape.vocabulary <= 2**16 else 4
-    return tokens * ((ident + 2) * k + FP32 * TAIL) + 16 * documents
+    return tokens * ((ident + 2) * k + FP32 * TAIL) + 16 * documents + 8
 
 
 def teach(teacher: State, documents: int, mean: int, longest: int, k: int, eight: bool) -> Demand:

@@ -17,6 +17,7 @@ from compression_order.methods import int8, nf4
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+WITH_ADAPTER = "+lora"  # a format's ending where an adapter lies beside the weights
 
 
 class Form(Protocol):
@@ -42,11 +43,12 @@ class Form(Protocol):
     def analytic(self, shape: formulas.Counts) -> int:
         """Bytes of the weights, by formula."""
 
-    def drift(self, weights: Mapping[str, Tensor]) -> float:
-        """The largest relative L2 distance that storing a parent's weights again moves them.
+    def rounded(self, name: str, weight: Tensor) -> Tensor:
+        """A linear's weight as the stored form gives it back, in bf16.
 
         Args:
-            weights: module name -> dequantized weight of the parent.
+            name: of the module.
+            weight: [outputs, inputs], bf16.
         """
 
 
@@ -62,11 +64,12 @@ def of(manifest: Mapping[str, Any], folder: Path) -> Form | None:
     """
     if manifest["format"] == "dense":
         return None
-    if manifest["format"] == nf4.FORMAT:
+    stored = manifest["format"].removesuffix(WITH_ADAPTER)
+    if stored == nf4.FORMAT:
         return nf4.Settings(**manifest["quantization"])
-    if manifest["format"] == int8.FORMAT:
+    if stored == int8.FORMAT:
         return int8.Settings(**manifest["quantization"])
-    if manifest["format"] == packed.FORMAT:
+    if stored == packed.FORMAT:
         return packed.read(manifest["quantization"], folder / WEIGHTS)
     raise HarnessError(
         f"{folder}: the format {manifest['format']!r} is not known; delete the folder and run again"

@@ -92,6 +92,12 @@ def pretrained(folder: Path, **options: Any) -> PreTrainedModel:
     return model
 
 
+def kernels(model: PreTrainedModel, name: str) -> list[Any]:
+    """The linears of one of bitsandbytes' classes; PEFT's wrappers have the same names."""
+    ours = (m for m in model.modules() if type(m).__name__ == name)
+    return [module for module in ours if type(module).__module__.startswith("bitsandbytes")]
+
+
 def tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a checkpoint folder: transformers reads the configuration for it too."""
     plain = is_plain(files.read_json(folder / "config.json"))

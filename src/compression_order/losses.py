@@ -26,21 +26,23 @@ class _Chunked(torch.autograd.Function):
         wide = torch.promote_types(hidden.dtype, torch.float32)
         h, w = hidden.detach().to(dtype), weight.detach().to(dtype)
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
-        grad_h, grad_w = torch.empty_like(hidden), torch.zeros_like(weight)
+        grad_h = torch.empty_like(hidden)
+        grad_w = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for begin in range(0, len(h), chunk):
             rows = slice(begin, min(begin + chunk, len(h)))
             value, gradient = loss((h[rows] @ w.T).to(wide), rows)
             total += value.double()
             grad_z = gradient.to(dtype)
             grad_h[rows] = (grad_z @ w).to(hidden.dtype)
-            grad_w += grad_z.T @ h[rows]
+            if grad_w is not None:
+                grad_w += grad_z.T @ h[rows]
         ctx.save_for_backward(grad_h, grad_w)
         return total.to(wide)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         grad_h, grad_w = ctx.saved_tensors
-        return grad_h * upstream, grad_w * upstream, None, None
+        return grad_h * upstream, None if grad_w is None else grad_w * upstream, None, None
 
 
 def chunked(hidden: Tensor, weight: Tensor, loss: Loss, chunk: int = 256) -> Tensor:

@@ -27,11 +27,11 @@ _BUFFER = "pruned"
 
 
 def linears(model: PreTrainedModel) -> Iterator[tuple[str, Any]]:
-    """Name and module of every linear of the decoder layers."""
+    """Name and module of every linear of the decoder layers; an adapter's own are none."""
     head = model.get_output_embeddings()
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and module is not head:
-            yield name, module
+        if isinstance(module, nn.Linear) and module is not head and ".lora_" not in name:
+            yield name.removesuffix(".base_layer"), module
 
 
 def take(model: PreTrainedModel) -> None:
@@ -44,6 +44,12 @@ def of(model: PreTrainedModel) -> dict[str, Tensor]:
     """Linear -> its mask, [outputs, inputs]; empty where nothing was pruned weight by weight."""
     found = ((name, getattr(linear, _BUFFER, None)) for name, linear in linears(model))
     return {name: mask for name, mask in found if mask is not None}
+
+
+def of_linear(linear: Any) -> Tensor:
+    """[outputs, inputs], true where a linear was pruned; all false where it was not."""
+    mask: Tensor | None = getattr(linear, _BUFFER, None)
+    return torch.zeros_like(linear.weight, dtype=torch.bool) if mask is None else mask
 
 
 def select(linear: Any, kept: Tensor, dim: int) -> None:

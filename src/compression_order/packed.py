@@ -132,14 +132,6 @@ class Packed:
         """Bytes of the weights, by formula."""
         return formulas.packed_bytes(shape, BITS, self.group_size, self.symmetric)
 
-    def drift(self, weights: Mapping[str, Tensor]) -> float:
-        """The largest relative L2 distance that rounding dequantized weights again moves them."""
-        moved = [0.0]
-        for name, weight in weights.items():
-            again = self.rounded(name, weight)
-            moved.append(float((again - weight).float().norm() / weight.float().norm()))
-        return max(moved)
-
 
 def require_groups(model: PreTrainedModel, group_size: int) -> None:
     """Raise HarnessError unless `group_size` divides the columns of every linear."""

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from compression_order import files, forms, loading, masks
+from compression_order import adapters, files, forms, loading, masks
 from compression_order.errors import HarnessError
 
 MANIFEST = "checkpoint.json"
@@ -33,6 +33,7 @@ class Parent:
         tokenizer: the tokenizer stored beside it.
         manifest: its `checkpoint.json`.
         digest: SHA-256 of that file.
+        form: how its weights are quantized, None where they are dense.
         requantize: the form in which a stage's result is stored again, or None to stay dense.
         drift: how far quantizing a quantized parent again, unchanged, would move its weights
             (relative L2, the largest over the linears of the first and the last layer); None
@@ -43,6 +44,7 @@ class Parent:
     tokenizer: PreTrainedTokenizerBase
     manifest: dict[str, Any]
     digest: str
+    form: forms.Form | None
     requantize: forms.Form | None
     drift: float | None
 
@@ -92,14 +94,17 @@ def dense(
     """The model of a checkpoint folder with dense weights, on a device.
 
     A quantized checkpoint gives the bf16 weights that its kernels compute with; what their own
-    rounding adds is measured in tests/test_real.py.
+    rounding adds is measured in tests/test_real.py. An adapter beside them is put on, unmerged.
     """
     if not quantized:
         return _evaluating(loading.pretrained(folder, dtype=dtype), device)
     config = loading.config_of(folder)
     del config.quantization_config
     state: dict[str, Tensor] = forms.dense_state(folder)
-    return _evaluating(loading.from_state(config, state, dtype), device)
+    model = loading.from_state(config, state, dtype)
+    if adapters.is_stored(folder):
+        adapters.attach(model, folder)
+    return _evaluating(model, device)
 
 
 def _evaluating(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
@@ -112,7 +117,8 @@ def load(folder: Path, on_quantized: str, dtype: torch.dtype, device: torch.devi
 
     Args:
         folder: the checkpoint.
-        on_quantized: what to do with a quantized one: requantize, dequantize or refuse.
+        on_quantized: what to do with a quantized one; an adapter that it has is merged into the
+            dequantized weights, unless this is `adapter`.
         dtype: float32 to train, bf16 otherwise.
         device: where the model computes.
 
@@ -128,21 +134,26 @@ def load(folder: Path, on_quantized: str, dtype: torch.dtype, device: torch.devi
         )
     model = dense(folder, dtype, form is not None, device)
     masks.attach(model, folder)
+    if on_quantized != "adapter":
+        adapters.merge(model)
     return Parent(
         model=model,
         tokenizer=loading.tokenizer(folder),
         manifest=manifest,
         digest=files.sha256(folder / MANIFEST),
-        requantize=form if on_quantized == "requantize" else None,
-        drift=form.drift(_outer_linears(model)) if form else None,
+        form=form,
+        requantize=None if on_quantized == "dequantize" else form,
+        drift=_drift(form, model) if form else None,
     )
 
 
-def _outer_linears(model: PreTrainedModel) -> dict[str, Tensor]:
+def _drift(form: forms.Form, model: PreTrainedModel) -> float:
     layers = model.base_model.layers
     outer = {id(m) for layer in (layers[0], layers[-1]) for m in layer.modules()}
-    return {
-        name: module.weight.detach().to(CPU, torch.bfloat16)
-        for name, module in model.named_modules()
-        if id(module) in outer and isinstance(module, nn.Linear)
-    }
+    moved = [0.0]
+    for name, linear in masks.linears(model):
+        if id(linear) in outer:
+            weight = linear.weight.detach().to(CPU, torch.bfloat16)
+            again = form.rounded(name, weight)
+            moved.append(float((again - weight).float().norm() / weight.float().norm()))
+    return max(moved)

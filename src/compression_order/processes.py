@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compression_order.errors import HarnessError
+from compression_order.settings import adapts
 
 # the keys of a stage's settings that may hold a training
 _TRAININGS = ("training", "recovery")
@@ -29,11 +30,13 @@ def launcher(count: int) -> str:
     return f"torchrun --standalone --nproc-per-node={count}" if count > 1 else "python"
 
 
-def require(settings: Mapping[str, Any], prefix: str = "") -> None:
+def require(settings: Mapping[str, Any], method: str, on_quantized: str, prefix: str = "") -> None:
     """Refuse what a training on several devices would do wrong.
 
     Args:
         settings: of one stage.
+        method: its method.
+        on_quantized: what it does with a quantized parent.
         prefix: where they stand, for messages, such as `stages.KD.`.
 
     Raises:
@@ -53,6 +56,11 @@ def require(settings: Mapping[str, Any], prefix: str = "") -> None:
             raise HarnessError(
                 f"{prefix}{key}.optimizer: 'adamw-8bit' cannot be sharded over {count} devices; "
                 f"use adamw, or set {prefix}{key}.devices to 1"
+            )
+        if adapts(method, on_quantized) or on_quantized == "fake-quant":
+            what = "an adapter" if method == "lora" else f"`on_quantized: {on_quantized}`"
+            raise HarnessError(
+                f"{prefix}{key}.devices: {what} trains on one device, not on {count}; set it to 1"
             )
         if settings.get("reduction") == "paper":
             raise HarnessError(

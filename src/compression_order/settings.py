@@ -17,6 +17,19 @@ from compression_order.errors import HarnessError
 COMMON = ("method", "on_quantized")
 
 
+def adapts(method: str, on_quantized: str) -> bool:
+    """Whether a stage may train an adapter: always, or only on a quantized parent."""
+    return method == "lora" or on_quantized == "adapter"
+
+
+def used(settings: Mapping[str, Any], method: str, on_quantized: str) -> dict[str, Any]:
+    """A stage's settings, without those of an adapter that it never trains."""
+    kept = dict(settings)
+    if not adapts(method, on_quantized):
+        kept.pop("adapter", None)
+    return kept
+
+
 def flags(entry: Mapping[str, Any], prefix: str = "") -> list[str]:
     """A stage entry of a study as sorted `--name=value` tokens.
 

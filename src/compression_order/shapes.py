@@ -29,6 +29,10 @@ _FIELDS = (
 )
 
 
+# the linears of a decoder layer, in the order of `matrices`
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
 @dataclass(frozen=True)
 class Block:
     """The widths of one decoder layer: FFN neurons, query heads, and the heads they share."""
@@ -84,6 +88,12 @@ class Architecture:
     def linears(self) -> tuple[int, ...]:
         """Weights of each of them."""
         return tuple(rows * columns for rows, columns in self.matrices)
+
+    def adapter(self, rank: int, targets: Sequence[str]) -> int:
+        """Parameters of a low-rank adapter on the linears of these names."""
+        names = LINEARS * self.layers
+        pairs = zip(names, self.matrices, strict=True)
+        return sum(rank * (rows + columns) for name, (rows, columns) in pairs if name in targets)
 
     @property
     def head(self) -> int:

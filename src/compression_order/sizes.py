@@ -54,17 +54,19 @@ class Stored:
         return self.file - self.header - self.metadata
 
 
-def stored_bytes(path: Path) -> Stored:
-    """Take a safetensors file apart.
+def stored_bytes(*paths: Path) -> Stored:
+    """Take the safetensors files of a checkpoint apart, and add them up.
 
     The header is 8 bytes of length and the JSON of that length. A quantized linear adds one
     small tensor that says how to read it; see `quant_states`.
     """
-    with path.open("rb") as stream:
-        header = 8 + int.from_bytes(stream.read(8), "little")
-    with safe_open(path, "pt") as stored:
-        metadata = sum(_bytes(stored.get_tensor(n)) for n in quant_states(stored.keys()))
-    return Stored(path.stat().st_size, header, metadata)
+    header = metadata = 0
+    for path in paths:
+        with path.open("rb") as stream:
+            header += 8 + int.from_bytes(stream.read(8), "little")
+        with safe_open(path, "pt") as stored:
+            metadata += sum(_bytes(stored.get_tensor(n)) for n in quant_states(stored.keys()))
+    return Stored(sum(path.stat().st_size for path in paths), header, metadata)
 
 
 def quant_states(names: Iterable[str]) -> list[str]:

@@ -8,13 +8,14 @@ devices resumes on another.
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from transformers import PreTrainedModel
 
@@ -46,7 +47,7 @@ class Snapshots:
         metadata, tensors = state
         history = [float(x) for x in json.loads(metadata["history"])]
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
+            for name, parameter in _trained(model):
                 parameter.copy_(distributed.sharded_like(tensors[name], parameter))
                 optimizer.state[parameter] = _state(optimizer, name, parameter, metadata, tensors)
         log.info("resumed from %s at step %d", self.path, len(history))
@@ -86,10 +87,14 @@ class Snapshots:
             self.path.parent.rmdir()
 
 
+def _trained(model: PreTrainedModel) -> Iterator[tuple[str, nn.Parameter]]:
+    return (pair for pair in model.named_parameters() if pair[1].requires_grad)
+
+
 def _whole(model: PreTrainedModel, optimizer: Optimizer) -> dict[str, Tensor]:
     """Weights and moments, gathered; of several processes only the first keeps them."""
     tensors = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in _trained(model):
         named = {name: parameter.detach()}
         for key, value in optimizer.state[parameter].items():
             if key != "step":  # the number of losses says it

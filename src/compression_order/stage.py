@@ -1,6 +1,7 @@
 """What every stage does the same way: its flags, its parent, its proof and its checkpoint."""
 
 import argparse
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from compression_order import (
+    adapters,
     chat,
     claims,
     distributed,
@@ -22,6 +24,7 @@ from compression_order import (
     parents,
     processes,
     runtime,
+    schema,
     settings,
     training,
 )
@@ -29,6 +32,8 @@ from compression_order.forms import Form
 from compression_order.snapshots import Snapshots
 
 _LIBRARIES = ("torch", "transformers", "bitsandbytes", "safetensors", "tokenizers")
+# what an adapter lies beside
+_WEIGHTS = ("config.json", "generation_config.json", parents.WEIGHTS)
 _SOURCES = Path(__file__).parent
 
 
@@ -76,6 +81,7 @@ class Job:
         documents: list[chat.Encoded],
         objective: training.Objective,
         how: training.Training,
+        seen: training.Seen | None = None,
     ) -> dict[str, Any]:
         """Train `model` in place; the record for the manifest.
 
@@ -83,7 +89,7 @@ class Job:
         """
         label = f"{self.args.pipeline} seed {self.args.seed}"
         done = training.train(
-            model, documents, objective, how, self.args.seed, self.snapshots, label
+            model, documents, objective, how, self.args.seed, self.snapshots, label, seen
         )
         distributed.leave()
         return done.claims()
@@ -98,13 +104,13 @@ class Job:
         """Store the result, prove it, and only then let it appear.
 
         Args:
-            model: dense weights.
+            model: dense weights; or with an adapter, which is stored beside the parent's own files.
             expected: what the stage claims; see `claims.prove`.
             form: how to store it quantized, or None for bf16.
             trainable: parameters that the stage trained.
         """
         with files.replacing(self.args.out) as aside:
-            stored = _store(model.to(torch.bfloat16), self.parent, aside, form)
+            stored = _store(model.to(torch.bfloat16), self.parent, self.args.parent, aside, form)
             name = self.args.pipeline
             before = claims.Before(self.parent.manifest["architecture"], masks.of(model))
             wanted = {**expected, **stored}
@@ -124,13 +130,17 @@ class Job:
             "pipeline": self.args.pipeline,
             "stage": self.args.pipeline.rsplit("-", 1)[-1],
             "method": self.args.method,
-            "settings": {**asdict(self.settings), "on_quantized": self.args.on_quantized},
+            "settings": {**self._used(), "on_quantized": self.args.on_quantized},
             "quantization": form.record() if form else None,
             "seed": self.args.seed,
             "parent": self.parent.digest,
             "parent_drift": self.parent.drift,
             "versions": {name: version(name) for name in self._libraries()},
         }
+
+    def _used(self) -> dict[str, Any]:
+        args = self.args
+        return settings.used(asdict(self.settings), args.method, args.on_quantized)
 
     def _libraries(self) -> tuple[str, ...]:
         return (*_LIBRARIES, *getattr(self.method, "LIBRARIES", ()))
@@ -166,11 +176,17 @@ class Job:
 
 
 def _store(
-    model: PreTrainedModel, parent: parents.Parent, folder: Path, form: Form | None
+    model: PreTrainedModel, parent: parents.Parent, source: Path, folder: Path, form: Form | None
 ) -> dict[str, Any]:
     """Write model and tokenizer; what the manifest's claims record of the form."""
     stored: dict[str, Any] = {}
-    if form:
+    if adapters.parameters(model):
+        folder.mkdir()
+        for name in _WEIGHTS:
+            if (source / name).exists():
+                shutil.copyfile(source / name, folder / name)
+        adapters.store(model, folder)
+    elif form:
         stored = form.store(model, folder)
     else:
         model.save_pretrained(folder, max_shard_size="1TB")
@@ -197,7 +213,7 @@ def parse(kind: str, doc: str, argv: list[str]) -> tuple[argparse.Namespace, Mod
     parser.add_argument(
         "--method", choices=choices, default=choices[0], help="(default: %(default)s)"
     )
-    add_common(parser)
+    add_common(parser, name)
     if kind == "distill":
         parser.add_argument("--teacher", type=Path, required=True, help="the teacher's cache")
     settings.add_flags(parser, method.Settings, name)
@@ -205,11 +221,11 @@ def parse(kind: str, doc: str, argv: list[str]) -> tuple[argparse.Namespace, Mod
     return args, method, settings.read(method.Settings, name, vars(args))
 
 
-def add_common(parser: argparse.ArgumentParser) -> None:
+def add_common(parser: argparse.ArgumentParser, method: str) -> None:
     """Flags that are not settings of a method."""
     parser.add_argument(
         "--on-quantized",
-        choices=("requantize", "dequantize", "refuse"),
+        choices=schema.method_schema(method)["properties"]["on_quantized"]["enum"],
         default="requantize",
         help="what to do with a quantized parent (default: %(default)s)",
     )
@@ -241,11 +257,12 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 def begin(kind: str, doc: str, dtype: torch.dtype = torch.float32) -> Job:
     """Parse the command line, load the parent, and be ready to work."""
     args, method, its_settings = parse(kind, doc, sys.argv[1:])
-    processes.require(asdict(its_settings))
+    processes.require(asdict(its_settings), args.method, args.on_quantized)
     processes.require_launched(asdict(its_settings))
     threads = max(1, args.threads // processes.here())
     device = distributed.begin(runtime.start(threads, args.seed, args.device))
     costs = runtime.Costs(kind, args.threads)
+    dtype = getattr(method, "DTYPE", dtype)
     parent = parents.load(args.parent, args.on_quantized, dtype, device)
     job = Job(args, method, its_settings, parent, costs, _snapshots(args, its_settings, parent))
     costs.loaded()

@@ -14,7 +14,7 @@ import yaml
 from compression_order import hub_tasks, methods, orderings, processes, schema
 from compression_order.errors import HarnessError
 from compression_order.orderings import Plan, Stage
-from compression_order.settings import COMMON, flags
+from compression_order.settings import COMMON, adapts, flags
 
 PUBLISHED = "published/published.csv"
 PLAIN_FORMS = ("lines", "jsonl", "rows")
@@ -315,7 +315,9 @@ def build(config: Mapping[str, Any], source: str, root: Path) -> Study:
     try:
         _check_names(config, root)
         for token, stage in stages.items():
-            processes.require(stage.settings, f"stages.{token}.")
+            where = f"stages.{token}."
+            processes.require(stage.settings, stage.method, stage.on_quantized, where)
+            _require_adapter(stage)
         planned = orderings.plan(config["orderings"], stages)
     except HarnessError as fault:
         raise HarnessError(f"{source}: {fault}") from None
@@ -360,6 +362,14 @@ def _check_names(config: Mapping[str, Any], root: Path) -> None:
                 "not exist; write it or leave the task out"
             )
     hub_tasks.check(config, root)
+
+
+def _require_adapter(stage: Stage) -> None:
+    if adapts(stage.method, stage.on_quantized) and "adapter" not in stage.settings:
+        raise HarnessError(
+            f"stages.{stage.token}.adapter: the stage trains an adapter and does not describe it; "
+            "write its rank, alpha, dropout and targets there"
+        )
 
 
 def _require_teacher(config: Mapping[str, Any]) -> None:

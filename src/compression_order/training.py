@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.optim import AdamW, Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -20,6 +21,8 @@ from compression_order import chat, distributed, losses, masks, processes
 from compression_order.errors import HarnessError
 from compression_order.runtime import Progress
 from compression_order.snapshots import Snapshots
+
+_STRIDE = 1_000_003  # between the seeds of two replicates
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class Step:
 # hidden states [tokens, width] at the positions that count, the output embedding
 # [vocabulary, width], the batch and its step -> the batch's share of the step's loss
 Objective = Callable[[Tensor, Tensor, chat.Batch, Step], Tensor]
+
+# parameter -> what the forward pass computes with in its place
+Seen = Callable[[PreTrainedModel], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -124,14 +130,15 @@ def hidden_states(model: PreTrainedModel, batch: chat.Batch) -> Tensor:
 
 
 def optimizer_of(model: PreTrainedModel, settings: Training) -> Optimizer:
-    """AdamW over all weights; in 8 bits a parameter's two moments take 2 bytes instead of 8."""
+    """AdamW over the weights that train; in 8 bits two moments take 2 bytes instead of 8."""
     rate, decay = settings.learning_rate, settings.weight_decay
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
     if settings.optimizer == "adamw-8bit":
         from bitsandbytes.optim import AdamW8bit  # slow to import
 
-        eight: Optimizer = AdamW8bit(model.parameters(), rate, weight_decay=decay)
+        eight: Optimizer = AdamW8bit(weights, rate, weight_decay=decay)
         return eight
-    return AdamW(model.parameters(), rate, weight_decay=decay, fused=True)
+    return AdamW(weights, rate, weight_decay=decay, fused=True)
 
 
 def train(
@@ -142,28 +149,33 @@ def train(
     seed: int,
     snapshots: Snapshots,
     label: str,
+    seen: Seen | None = None,
 ) -> Trained:
     """Train `model` in place and return what was done.
 
     Args:
-        model: float32 weights; `settings.weights` may ask for bf16 ones.
+        model: float32 weights; `settings.weights` may ask for bf16 ones. Frozen ones stay.
         documents: the training split.
         objective: the loss; see `Objective`.
         settings: steps, batch size, rates.
         seed: draws the batches.
         snapshots: where to resume from and to leave snapshots.
         label: the job's name on its progress lines.
+        seen: weights that the forward pass sees otherwise than they are, such as rounded.
 
     Raises:
         HarnessError: the loss is not finite.
     """
     batches = settings.steps * settings.accumulation
     plan = chat.schedule(documents, settings.batch_size, batches, seed)
-    loop = _Loop(model, objective, settings)
+    loop = _Loop(model, objective, settings, seen)
     history, tokens = snapshots.restore(loop.model, loop.optimizer)
     progress = Progress(label, "step", settings.steps, start=len(history))
     for step in range(len(history), settings.steps):
         drawn = plan[step * settings.accumulation : (step + 1) * settings.accumulation]
+        torch.manual_seed(
+            seed * _STRIDE + step
+        )  # dropout is a function of the step, as batches are
         loss, counted = loop.step(drawn, rate_at(step, settings))
         if not math.isfinite(loss):
             raise HarnessError(
@@ -202,12 +214,16 @@ class _Loop:
         optimizer: over its parameters.
     """
 
-    def __init__(self, model: PreTrainedModel, objective: Objective, settings: Training) -> None:
-        model.to(getattr(torch, settings.weights))
+    def __init__(
+        self, model: PreTrainedModel, objective: Objective, settings: Training, seen: Seen | None
+    ) -> None:
+        for weight in model.parameters():  # not the buffers: rotary frequencies are float32
+            if weight.requires_grad:
+                weight.data = weight.data.to(getattr(torch, settings.weights))
         self.settings, self.device = settings, model.device
         self.pad = model.config.pad_token_id or 0
         self.model = distributed.worker(model)
-        self.loss = _Loss(self.model, objective)
+        self.loss, self.seen = _Loss(self.model, objective), seen
         distributed.shard(self.loss, self.model, model)
         self.optimizer = optimizer_of(self.model, settings)
         self.model.train()
@@ -223,7 +239,7 @@ class _Loop:
         counted, total = Step(tokens, len(drawn)), 0.0
         for documents in drawn:
             batch = chat.batch(distributed.share(documents), self.pad).to(self.device)
-            loss = self.loss(batch, counted)
+            loss = self._loss(batch, counted)
             # the gradients of the processes are averaged, and their sum is what is wanted
             (loss * processes.here()).backward()
             total += loss.item()
@@ -232,3 +248,10 @@ class _Loop:
         masks.restore(self.model)
         self.optimizer.zero_grad(set_to_none=True)
         return distributed.summed(total, self.device), tokens
+
+    def _loss(self, batch: chat.Batch, counted: Step) -> Tensor:
+        if self.seen is None:
+            loss: Tensor = self.loss(batch, counted)
+            return loss
+        weights = {f"model.{name}": weight for name, weight in self.seen(self.model).items()}
+        return functional_call(self.loss, weights, (batch, counted))

@@ -16,6 +16,8 @@ REGISTRY: dict[str, tuple[str, ...]] = {
     "ffn-neurons": ("prune", "compression_order.methods.ffn_neurons"),
     "llm-pruner": ("prune", "compression_order.methods.llm_pruner"),
     "logits": ("distill", "compression_order.methods.logits"),
+    "lora": ("finetune", "compression_order.methods.lora"),
+    "full": ("finetune", "compression_order.methods.full"),
     "shortgpt": ("prune", "compression_order.methods.shortgpt"),
     "magnitude": ("prune", "compression_order.methods.magnitude"),
     "sparsegpt": ("prune", "compression_order.methods.sparsegpt", "quant"),

@@ -6,7 +6,7 @@ to 8 bits too, but for the columns of outliers; the dequantized copy that evalua
 not. How far apart the two are is measured in tests/test_int8.py.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -47,22 +47,18 @@ class Settings:
 
     def linears(self, loaded: PreTrainedModel, weights: Path) -> int:
         """How many linears are 8-bit ones."""
-        return sum(type(module).__name__ == "Linear8bitLt" for module in loaded.modules())
+        return len(loading.kernels(loaded, "Linear8bitLt"))
 
     def analytic(self, shape: formulas.Counts) -> int:
         """Bytes of the weights, by formula."""
         return formulas.int8_bytes(shape)
 
-    def drift(self, weights: Mapping[str, Tensor]) -> float:
-        """The largest relative L2 distance that quantizing dequantized weights again moves them."""
+    def rounded(self, name: str, weight: Tensor) -> Tensor:
+        """A weight in 8 bits and back."""
         import bitsandbytes.functional as bnb
 
-        moved = [0.0]
-        for weight in weights.values():
-            codes, scales, _ = bnb.int8_vectorwise_quant(weight.half())
-            again = _weight(codes, scales).float()
-            moved.append(float((again - weight.float()).norm() / weight.float().norm()))
-        return max(moved)
+        codes, scales, _ = bnb.int8_vectorwise_quant(weight.half())
+        return _weight(codes, scales)
 
 
 def require_kernels() -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from compression_order import chat, losses
+from compression_order.adapters import Adapter
 from compression_order.teacher import Cache
 from compression_order.training import Objective, Step, Training, targets
 
@@ -23,13 +24,17 @@ CLAMP = 100.0  # nats: the published ceiling of T^2 KL
 
 @dataclass(frozen=True)
 class Settings:
-    """How strongly and how softly the student follows the teacher, and the training."""
+    """How strongly and how softly the student follows the teacher, and the training.
+
+    The adapter trains only on a quantized parent, where the stage says `on_quantized: adapter`.
+    """
 
     temperature: float = 2.0
     alpha: float = 0.5
     top_k: int = 64
     reduction: str = "token-mean"
     teacher_weights: str = "bf16"
+    adapter: Adapter = field(default_factory=Adapter)
     training: Training = field(default_factory=lambda: Training(steps=32))
 
 

@@ -4,7 +4,7 @@ Dettmers et al. 2023, QLoRA, section 3 (arXiv 2305.14314). Every linear of the d
 is quantized; embeddings, norms and the output head stay in bf16.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,15 +44,23 @@ class Settings:
 
     def linears(self, loaded: PreTrainedModel, weights: Path) -> int:
         """How many linears are 4-bit ones."""
-        return sum(type(module).__name__ == "Linear4bit" for module in loaded.modules())
+        return len(loading.kernels(loaded, "Linear4bit"))
 
     def analytic(self, shape: formulas.Counts) -> int:
         """Bytes of the weights, by formula."""
         return formulas.nf4_bytes(shape, self.double_quant)
 
-    def drift(self, weights: Mapping[str, Tensor]) -> float:
-        """See `drift` below."""
-        return drift(list(weights.values()), self)
+    def rounded(self, name: str, weight: Tensor) -> Tensor:
+        """A weight in NF4 and back.
+
+        Weights that lie on the grid stay there but for the rounding of the block scales.
+        """
+        import bitsandbytes.functional as bnb
+
+        codes, state = bnb.quantize_4bit(
+            weight, quant_type="nf4", compress_statistics=self.double_quant
+        )
+        return bnb.dequantize_4bit(codes, state).to(weight.dtype)
 
 
 def quantize(dense: Path, settings: Settings) -> PreTrainedModel:
@@ -90,31 +98,12 @@ def allow_any_width(model: PreTrainedModel) -> int:
     """
     refused = [
         module
-        for module in model.modules()
-        if type(module).__name__ == "Linear4bit"
-        and (module.out_features % 32 or module.in_features % 64)
+        for module in loading.kernels(model, "Linear4bit")
+        if module.out_features % 32 or module.in_features % 64
     ]
     for module in refused:
         module.support_avx512bf16_for_cpu = False
     return len(refused)
-
-
-def drift(weights: Sequence[Tensor], settings: Settings) -> float:
-    """How far quantizing dequantized weights again moves them: the largest relative L2 distance.
-
-    Weights that lie on the NF4 grid should stay there, so that a stage that changes nothing
-    changes nothing; what is not 0 is the rounding of the block scales.
-    """
-    import bitsandbytes.functional as bnb
-
-    moved = [0.0]
-    for weight in weights:
-        codes, state = bnb.quantize_4bit(
-            weight, quant_type="nf4", compress_statistics=settings.double_quant
-        )
-        again = bnb.dequantize_4bit(codes, state).to(weight.dtype)
-        moved.append(float((again - weight).float().norm() / weight.float().norm()))
-    return max(moved)
 
 
 def apply(

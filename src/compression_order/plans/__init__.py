@@ -20,7 +20,7 @@ from compression_order.demands import Demand, State, Training
 from compression_order.errors import HarnessError
 from compression_order.evaluation_demands import Assumed
 from compression_order.orderings import Stage
-from compression_order.shapes import Architecture
+from compression_order.shapes import LINEARS, Architecture
 from compression_order.study import Study
 
 
@@ -96,6 +96,28 @@ def cached(study: Study, demand: Demand) -> Demand:
 def stored(parent: State, stage: Stage, shape: Architecture) -> State:
     """A shape in the parent's format, or dense where the stage dequantizes."""
     return State(shape, None if stage.on_quantized == "dequantize" else parent.storage)
+
+
+def adapter(stage: Stage, shape: Architecture) -> int:
+    """Parameters of the adapter that a stage's settings describe."""
+    targets = str(setting(stage, "adapter.targets"))
+    names = LINEARS if targets == "all-linear" else targets.split(",")
+    return shape.adapter(setting(stage, "adapter.rank"), names)
+
+
+def tuned(parent: State, stage: Stage) -> State:
+    """What training a parent leaves: its shape; an adapter beside 4-bit weights where asked for."""
+    if stage.on_quantized == "adapter" and parent.storage:
+        return State(parent.shape, parent.storage, adapter(stage, parent.shape))
+    return stored(parent, stage, parent.shape)
+
+
+def tuning(stage: Stage, parent: State, made: State, assumed: Assumed) -> Training:
+    """How a stage trains its parent: all weights, an adapter, or weights on the parent's grid."""
+    how = training(stage, "training", assumed)
+    if stage.method == "lora" or made.adapter:
+        return replace(how, adapter=adapter(stage, parent.shape))
+    return replace(how, rounded=stage.on_quantized == "fake-quant" and parent.storage is not None)
 
 
 def windows(stage: Stage, parent: State, assumed: Assumed, documents: int) -> demands.Part:

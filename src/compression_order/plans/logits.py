@@ -11,7 +11,7 @@ from compression_order.study import Study
 
 def child(parent: State, stage: Stage) -> State:
     """The parent's shape."""
-    return plans.stored(parent, stage, parent.shape)
+    return plans.tuned(parent, stage)
 
 
 def demand(study: Study, stage: Stage, parent: State, made: State, assumed: Assumed) -> Demand:
@@ -19,7 +19,7 @@ def demand(study: Study, stage: Stage, parent: State, made: State, assumed: Assu
     documents, k = plans.documents(study, stage, "training"), plans.setting(stage, "top_k")
     tokens = documents * plans.length(stage, "training", assumed)
     cache = demands.cache_bytes(made.shape, tokens, documents, k)
-    how = plans.training(stage, "training", assumed)
+    how = plans.tuning(stage, parent, made, assumed)
     if plans.setting(stage, "reduction") == "paper":
         how = replace(how, heads=2)  # cross entropy and divergence, each from its own logits
-    return plans.cached(study, demands.distill(parent, made, how, cache))
+    return plans.cached(study, demands.tune(parent, made, how, cache, demands.DIVERGENCE_LOGIT))
