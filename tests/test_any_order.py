@@ -5,7 +5,7 @@ Sequences are drawn with a seed; a failure names the sequence, and the same seed
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,34 @@ from structured_fixtures import KINDS, base_of, flags, run
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from compression_order import claims, cuts, files, loading, masks, methods, parents, planning, sizes
+from compression_order import (
+    adapters,
+    claims,
+    cuts,
+    files,
+    loading,
+    masks,
+    methods,
+    parents,
+    planning,
+    sizes,
+)
 from compression_order.demands import State
 from compression_order.errors import HarnessError
 from compression_order.methods import ffn_neurons
 from compression_order.orderings import Stage
 from compression_order.shapes import Architecture
 
-SCRIPTS = {"prune": "prune", "distill": "distill", "quantize": "quantize"}
-QUANTIZED = ("Linear4bit", "Linear8bitLt")
 SCORES = ("wanda", "magnitude", "paper", "flap", "random")
 LENGTH = 4  # stages of a sequence
-SEQUENCES = 7  # of each kind of model
+SEQUENCES = 8  # of each kind of model
+# what a stage may do with a quantized parent
+WAYS = {
+    "lora": ("requantize", "dequantize", "adapter"),
+    "full": ("requantize", "dequantize", "fake-quant"),
+    "logits": ("requantize", "dequantize", "adapter", "fake-quant"),
+}
+ADAPTER = {"adapter.rank": 2, "adapter.targets": "v_proj,up_proj"}
 
 
 def neurons(draw: random.Random) -> dict[str, object]:
@@ -75,12 +91,14 @@ TOKENS: dict[str, tuple[str, Callable[[random.Random], dict[str, object]]]] = {
     "M": ("magnitude", weights),
     "Q": ("nf4", double),
     "I": ("int8", lambda _: {}),
-    "KD": ("logits", lambda _: {}),
+    "KD": ("logits", lambda _: ADAPTER),
+    "FT": ("lora", lambda _: ADAPTER),
+    "FF": ("full", lambda _: {}),
 }
 
 
 def drawn(kind: str, number: int) -> list[Stage]:
-    """A sequence of stages; every eighth of all tokens is one of each."""
+    """A sequence of stages; every token in its turn."""
     draw = random.Random(f"{kind}/{number}")
     made = []
     for place in range(LENGTH):
@@ -90,7 +108,7 @@ def drawn(kind: str, number: int) -> list[Stage]:
         given = settings(draw)
         if kind == "qwen2" and "compensate" in given:
             given["compensate"] = False  # a Qwen2 has no place for it; tests/test_structured.py
-        on_quantized = draw.choice(["requantize", "dequantize"])
+        on_quantized = draw.choice(WAYS.get(method, ("requantize", "dequantize")))
         made.append(Stage(token, methods.REGISTRY[method][0], method, on_quantized, given))
     return made
 
@@ -120,19 +138,21 @@ class Walk:
         self.told.append(f"{out.name} {stage.settings} {stage.on_quantized}")
         given = {n: str(v).lower() if isinstance(v, bool) else v for n, v in stage.settings.items()}
         asked = [*flags(stage.method, given), f"--on-quantized={stage.on_quantized}"]
+        if stage.method in WAYS:
+            asked += training_flags("training", steps=2)
         if stage.method == "logits":
-            asked += ["--teacher", str(self.lab.teacher), *training_flags("training", steps=2)]
+            asked += ["--teacher", str(self.lab.teacher)]
         try:
-            planned = planning.child(self.state, stage)
+            planned = planning.child(self.state, nested(stage))
         except HarnessError as refusal:
             with pytest.raises(HarnessError) as fault:
-                run(self.lab, SCRIPTS[stage.kind], self.parent, out, asked)
+                run(self.lab, stage.kind, self.parent, out, asked)
             assert str(fault.value) == str(refusal), self.told
             assert not out.exists()
             self.told.append("refused")
             return
         before = files.read_json(self.parent / "checkpoint.json")
-        manifest = run(self.lab, SCRIPTS[stage.kind], self.parent, out, asked)
+        manifest = run(self.lab, stage.kind, self.parent, out, asked)
         if "removed_layers" in manifest["claims"]:  # the planner cannot know which ones go
             gone = manifest["claims"]["removed_layers"]
             kept = [i for i in range(self.state.shape.layers) if i not in gone]
@@ -149,12 +169,14 @@ class Walk:
         dense = parents.dense(self.parent, torch.bfloat16, self.state.storage is not None)
         assert loading.architecture(dense) == shape, told
         assert manifest["architecture"] == shape.described() == claims.describe(dense), told
-        assert manifest["parameters"]["total"] == shape.parameters, told
+        assert manifest["parameters"]["total"] == shape.parameters + self.state.adapter, told
         assert manifest["bytes"]["analytic"] == self.state.bytes, told
-        on_disk = sizes.stored_bytes(self.parent / "model.safetensors")
+        names = ["model.safetensors", *([adapters.WEIGHTS] if self.state.adapter else [])]
+        on_disk = sizes.stored_bytes(*(self.parent / name for name in names))
         assert on_disk.weights == self.state.bytes, told
-        quantized = [type(m).__name__ in QUANTIZED for m in linears(stored)]
-        assert set(quantized) == {self.state.storage is not None}, told
+        quantized = [loading.kernels(stored, name) for name in ("Linear4bit", "Linear8bitLt")]
+        small = self.state.storage is not None
+        assert sum(map(len, quantized)) == small * len(shape.matrices), told
         assert finite_logits(dense), told
         fields = files.read_json(self.parent / "config.json")
         assert ("loader" in manifest) != loading.is_plain(fields), told
@@ -163,9 +185,17 @@ class Walk:
             assert zeros_hold(dense, self.parent), told
 
 
+def nested(stage: Stage) -> Stage:
+    """The stage with its dotted settings as a study file nests them."""
+    settings: dict[str, Any] = {}
+    for name, value in stage.settings.items():
+        group, _, leaf = name.rpartition(".")
+        (settings.setdefault(group, {}) if group else settings)[leaf] = value
+    return replace(stage, settings=settings)
+
+
 def linears(model: PreTrainedModel) -> list[nn.Linear]:
-    layers = model.base_model.layers
-    return [m for layer in layers for m in layer.modules() if isinstance(m, nn.Linear)]
+    return [module for _, module in masks.linears(model)]
 
 
 def finite_logits(model: PreTrainedModel) -> bool:
@@ -180,8 +210,8 @@ def zeros_hold(model: PreTrainedModel, folder: Path) -> bool:
     kept = masks.of(model)
     assert len(kept) == len(linears(model))
     share = sum(int(m.sum()) for m in kept.values()) / sum(m.numel() for m in kept.values())
-    weights = dict(model.named_modules())
-    zero = all(not weights[name].weight[mask].any() for name, mask in kept.items())
+    named = dict(masks.linears(model))
+    zero = all(not named[name].weight[mask].any() for name, mask in kept.items())
     return zero and share > 0.25
 
 
@@ -245,7 +275,7 @@ def test_zeros_stay_zero_through_everything(
     assert manifest["claims"]["zeros"]["retained"] == 1.0
     assert 0.49 < manifest["claims"]["zeros"]["share"] < 0.51
     walk = start(lab, out, tmp_path)
-    orders = (["KD", "Q", "C", "KD"], ["B", "L", "Q", "P"])
+    orders = (["KD", "Q", "C", "FT"], ["B", "L", "Q", "P"])
     draw = random.Random(f"{kind}/{number}")
     for token in orders[number]:
         method, settings = TOKENS[token]
