@@ -140,10 +140,15 @@ def _degenerate(answer: str) -> bool:
 
 
 def constant_multiples(record: Record, others: Sequence[Record]) -> Iterator[str]:
-    """Rows whose perplexities are all the same multiple of this one's: copied, not measured."""
+    """Rows whose perplexities are all the same multiple of this one's: copied, not measured.
+
+    What is made from a row is no original of it: where a stage changed nothing it is named, and
+    its parent is not.
+    """
     texts = list(record.perplexity)
     for other in others:
-        if other.pipeline == record.pipeline or len(texts) < 2:
+        made_from = other.pipeline.startswith(f"{record.pipeline}-")
+        if other.pipeline == record.pipeline or made_from or len(texts) < 2:
             continue
         factors = [record.perplexity[t].value / other.perplexity[t].value for t in texts]
         finite = np.all(np.isfinite(factors))
