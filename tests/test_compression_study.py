@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import ROOT, cli
 from test_table import FIGURES, add_row, command, edit, make
 from workflow_fixtures import Copy, repository
@@ -102,6 +103,38 @@ def test_the_memory_that_the_heads_of_the_files_name(planned: dict[str, dict[str
         assert peaks == jobs
         every = [int(row["peak_bytes"]) for row in planned[name].values() if row["peak_bytes"]]
         assert max(every) < 80e9
+
+
+GPTQ = {"method": "gptq", "on_quantized": "requantize", "symmetric": True, "dampening": 0.01}
+GPTQ |= {"activation_order": True, "seq_len": 256, "windows": 0}
+
+
+@pytest.mark.parametrize(
+    ("token", "change", "words"),
+    [
+        ("LPB40", {"ratio": 0.99}, "leaves 0 of 1536 FFN neurons"),
+        ("LPC30", {"ratio": 0.99}, "leaves 0 of 576 hidden channels"),
+        (
+            "SG50",
+            {"pattern": "3:5", "sparsity": 0.4},
+            "pattern 3:5 does not divide the 576 columns",
+        ),
+        ("Q", {**GPTQ, "group_size": 40}, "group_size 40 does not divide the 576 columns"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_told_before_anything_runs(
+    token: str, change: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    config = yaml.safe_load((ROOT / STUDIES["llm-compression.cpu"]).read_text())
+    replaced = change if "method" in change else {**config["stages"][token], **change}
+    config["stages"][token] = replaced
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(config))
+    done = cli("plan", "--study", tmp_path / "study.yaml", "--csv", tmp_path / "plan.csv")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: stages.{token}: ")
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "plan.csv").exists()
 
 
 # what the files ask for
