@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jinja2.sandbox
 import pytest
 import yaml
 from conftest import ROOT, cli
@@ -262,6 +263,25 @@ def test_rows_of_the_hub_as_conversations() -> None:
     contents = [turn["content"] for turn in document["messages"]]
     assert contents == ["One\ntwo.", ""]  # the answer is empty, so that prompts differ
     assert prepare_text.ROWS["documents"]({"text": " \n"}) is None
+
+
+@pytest.mark.parametrize("name", NAMES[:2])
+def test_a_prompt_is_the_beginning_of_its_conversation(name: str) -> None:
+    """Else a masked prompt would end in the wrong place."""
+    text = read(name).config["chat_template"]
+    template = jinja2.sandbox.ImmutableSandboxedEnvironment().from_string(text)
+    marks = {"bos_token": "<s>", "eos_token": "</s>"}
+    asked = {"role": "user", "content": "Add.\n\n1 and 2"}
+    turns = [asked, {"role": "assistant", "content": "3"}]
+    prompt = template.render(messages=[asked], add_generation_prompt=True, **marks)
+    whole = template.render(messages=turns, **marks)
+    assert whole.startswith(prompt)
+    if name == "llm-compression":
+        assert prompt.startswith("<s>Below is an instruction that describes a task. Write a")
+        assert prompt.endswith("\n\n### Instruction:\nAdd.\n\n1 and 2\n\n### Response:\n")
+        assert whole == f"{prompt}3</s>"
+    else:
+        assert whole == "Add.\n\n1 and 23"
 
 
 def test_a_form_of_packages_alone_is_refused_on_the_hub(tmp_path: Path) -> None:
