@@ -97,7 +97,7 @@ def test_the_memory_that_the_heads_of_the_files_name(planned: dict[str, dict[str
             "Q": 31,
             "measure base": 14,
         },
-        "llm-compression-sparse": {"SG10": 78, "SG50-SG50": 78, "Q": 59, "measure base": 30},
+        "llm-compression-sparse": {"SG10": 78, "SG50-SG50": 78, "Q": 59, "measure base": 32},
     }
     for name, jobs in told.items():
         peaks = {job: round(int(planned[name][job]["peak_bytes"]) / 1e9) for job in jobs}
@@ -210,7 +210,7 @@ def test_the_twin_has_every_method_of_both_files() -> None:
 
 @pytest.mark.workflow
 @pytest.mark.parametrize(
-    ("name", "stages", "texts"), [(NAMES[0], 58, 4), (NAMES[1], 28, 4), (NAMES[2], 31, 4)]
+    ("name", "stages", "texts"), [(NAMES[0], 58, 4), (NAMES[1], 28, 5), (NAMES[2], 31, 4)]
 )
 def test_the_jobs_of_a_dry_run(name: str, stages: int, texts: int, tmp_path: Path) -> None:
     copy = repository(tmp_path / "repository")
@@ -224,7 +224,7 @@ def test_the_jobs_of_a_dry_run(name: str, stages: int, texts: int, tmp_path: Pat
     assert (counted["base"], counted["reference"], counted["table"]) == (1, 1, 1)
     assert counted.get("device", 0) == gpu
     assert "teach" not in counted
-    assert counted.get("fetch_hub", 0) == (4 if name == NAMES[0] else 3) * gpu
+    assert counted.get("fetch_hub", 0) == 4 * gpu
     assert counted["fetch"] == (1 if gpu else 3)
 
 
@@ -281,7 +281,9 @@ def test_a_prompt_is_the_beginning_of_its_conversation(name: str) -> None:
         assert prompt.endswith("\n\n### Instruction:\nAdd.\n\n1 and 2\n\n### Response:\n")
         assert whole == f"{prompt}3</s>"
     else:
-        assert whole == "Add.\n\n1 and 23"
+        assert whole == "Add.\n\n1 and 2\n\n3"
+        document = [asked, {"role": "assistant", "content": ""}]
+        assert template.render(messages=document, **marks) == asked["content"]
 
 
 def test_a_form_of_packages_alone_is_refused_on_the_hub(tmp_path: Path) -> None:
