@@ -140,12 +140,18 @@ def _degenerate(answer: str) -> bool:
 
 
 def constant_multiples(record: Record, others: Sequence[Record]) -> Iterator[str]:
-    """Rows whose perplexities are all the same multiple of this one's: copied, not measured."""
+    """Rows whose perplexities are all the same multiple of this one's: copied, not measured.
+
+    Where a stage left everything as it was its row is named, and the parent, which was measured,
+    is not.
+    """
     texts = list(record.perplexity)
     for other in others:
         if other.pipeline == record.pipeline or len(texts) < 2:
             continue
         factors = [record.perplexity[t].value / other.perplexity[t].value for t in texts]
+        if other.pipeline.startswith(f"{record.pipeline}-") and set(factors) == {1.0}:
+            continue
         finite = np.all(np.isfinite(factors))
         if finite and max(factors) - min(factors) <= SAME_FACTOR * min(factors):
             yield f"every perplexity is {factors[0]:.6f} times that of {other.pipeline}"
