@@ -17,7 +17,7 @@ import pytest
 
 import make_table
 import summary
-from compression_order import errors, guards, orderings, published, table
+from compression_order import errors, guards, orderings, published, table, table_request
 from compression_order.errors import HarnessError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -518,4 +518,4 @@ def test_summary_without_published_figures_and_with_a_note(tmp_path: Path) -> No
 
 def test_repeated_stages_are_not_full_orders() -> None:
     assert summary.permutations_of_all(["base", "P-Q", "Q-P", "Q-P-Q"]) == ["P-Q", "Q-P"]
-    assert make_table.parse_pairs("--refused", ["A=b=c"]) == {"A": "b=c"}
+    assert table_request.pairs("--refused", ["A=b=c"]) == {"A": "b=c"}
