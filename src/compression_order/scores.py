@@ -151,6 +151,10 @@ def unfit(row: str, records: Records) -> str | None:
         others = [replicates[nth] for replicates in records.values()]
         for copied in guards.constant_multiples(record, others):
             return copied
+        values = {o.pipeline: [its.value for its in o.perplexity.values()] for o in others}
+        for name, multiplied in guards.constant_steps(values):
+            if name == row:
+                return multiplied
     return None
 
 
