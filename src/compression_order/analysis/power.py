@@ -9,7 +9,7 @@ difference e where a share f of the questions is answered right by one of the tw
 
 import math
 
-from scipy.stats import nct, norm, t
+from scipy.stats import ncf, norm, t
 
 POWER = 0.8
 MOST = 10**7  # more than anybody will score
@@ -24,8 +24,9 @@ def power_of(effect: float, sd: float, count: int, alpha: float = 0.05) -> float
     """Chance that a paired t-test of `count` units finds an effect."""
     if count < 2:
         return 0.0
-    beyond, shift = t.ppf(1 - alpha / 2, count - 1), abs(effect) / sd * math.sqrt(count)
-    return float(nct.sf(beyond, count - 1, shift) + nct.cdf(-beyond, count - 1, shift))
+    beyond, shift = t.ppf(1 - alpha / 2, count - 1), effect / sd * math.sqrt(count)
+    # both tails of the noncentral t as its square, whose distribution scipy computes everywhere
+    return float(ncf.sf(beyond**2, 1, count - 1, shift**2))
 
 
 def units_needed(effect: float, sd: float, alpha: float = 0.05) -> int | None:
