@@ -122,7 +122,9 @@ def of_text(text: str, arm: Arm, records: Records) -> Entry:
         "tokens_a_unit": sample.tokens,
         "left_out": dict(sample.left_out),
         "rows": {row: _row(sample, row) for row in rows},
-        "full_orders": [of_orders(orders, arm, sample, drawn, family) for orders in arm.orders],
+        "full_orders": [
+            of_orders(orders, arm, records, sample, drawn, family) for orders in arm.orders
+        ],
         "all_rows": family(comparisons.pairs(rows)),
         "commutators": swapped,
         "controls": family(controls.asked(rows, arm.known)),
@@ -132,7 +134,12 @@ def of_text(text: str, arm: Arm, records: Records) -> Entry:
 
 
 def of_orders(
-    orders: Orders, arm: Arm, sample: Sample, drawn: Mapping[str, Array], family: Any
+    orders: Orders,
+    arm: Arm,
+    records: Records,
+    sample: Sample,
+    drawn: Mapping[str, Array],
+    family: Any,
 ) -> Entry:
     """What is asked of the orders of the same stages."""
     rows = list(comparisons.comparable(orders.rows, sample))
@@ -141,6 +148,7 @@ def of_orders(
         "stages": list(orders.stages),
         "orders": rows,
         "conversations": [controls.budget(row, arm.known) for row in rows],
+        "trained_tokens": [controls.trained_tokens(row, records) for row in rows],
         "pairs": family(asked),
         "main_effects": family(comparisons.positions(orders, rows)),
         "predicates": family(predicates.asked(rows, arm.kinds)),

@@ -70,6 +70,19 @@ def budget(row: str, known: Mapping[str, Token]) -> int:
     return sum(known[token].trained for token in orderings.split(row) if token in known)
 
 
+def trained_tokens(row: str, records: Records) -> int:
+    """Tokens that the losses of all trainings of a row counted, as its manifests say."""
+    total = 0
+    for prefix in orderings.prefixes(row) if row != orderings.BASE else []:
+        claims = records[prefix][0].checkpoint.get("claims", {}) if prefix in records else {}
+        total += sum(int(its["tokens"]) for its in claims.values() if _is_training(its))
+    return total
+
+
+def _is_training(claim: Any) -> bool:
+    return isinstance(claim, Mapping) and {"steps", "tokens"} <= claim.keys()
+
+
 def twins(known: Mapping[str, Token]) -> Iterator[tuple[str, str, str]]:
     """(what the control leaves out, the token with it, the control)."""
     for token in known.values():

@@ -133,7 +133,7 @@ def contrast(sample: Sample, coefficients: Coefficients, spread: Spread | None =
     w, (seeds, units) = sample.weights, d.shape
     over_units = paired.mean_se(d.mean(axis=0), w)
     unit_sd = over_units.se * math.sqrt(units)
-    if seeds == 1:
+    if seeds == 1 or units == 1:  # one unit: the errors are NaN
         return Effect(over_units.value, over_units.se, units - 1, over_units.se, unit_sd, None)
     means = d @ w / w.sum()
     squares = sum(c * c for c in coefficients.values())

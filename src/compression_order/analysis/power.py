@@ -22,8 +22,10 @@ FLIPS = 0.1  # share of questions that one of two orders alone answers right, as
 
 def power_of(effect: float, sd: float, count: int, alpha: float = 0.05) -> float:
     """Chance that a paired t-test of `count` units finds an effect."""
-    if count < 2:
+    if count < 2 or effect == 0:
         return 0.0
+    if sd == 0:
+        return 1.0
     beyond, shift = t.ppf(1 - alpha / 2, count - 1), effect / sd * math.sqrt(count)
     # both tails of the noncentral t as its square, whose distribution scipy computes everywhere
     return float(ncf.sf(beyond**2, 1, count - 1, shift**2))
@@ -49,8 +51,10 @@ def smallest_effect(sd: float, count: int, alpha: float = 0.05) -> float:
     """The smallest effect that `count` units find, nats; infinite with one unit."""
     if count < 2:
         return math.inf
+    if sd == 0:
+        return 0.0
     low, high = 0.0, sd
-    while high and power_of(high, sd, count, alpha) < POWER:
+    while power_of(high, sd, count, alpha) < POWER:
         high *= 2
     for _ in range(50):
         middle = (low + high) / 2

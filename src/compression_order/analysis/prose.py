@@ -114,7 +114,8 @@ def needs(orders: Entry, units: str) -> str:
     power = orders["power"]
     if power is None:
         return ""
-    lines = [["ratio", "units", "tokens", "units, all pairs", "tokens, all pairs", "seeds"]]
+    kind = units.rsplit(maxsplit=1)[-1]
+    lines = [["ratio", kind, "tokens", f"{kind}, all pairs", "tokens, all pairs", "seeds"]]
     for entry in power["needed"]:
         cells = [words.needed(entry[key], "text") for key in ("units", "tokens")]
         cells += [
@@ -127,8 +128,8 @@ def needs(orders: Entry, units: str) -> str:
         f"With {units} and a paired standard deviation of {power['sd_units']:.3f} nats (median "
         f"over the pairs), a ratio of {words.times(power['smallest_ratio'])} between two orders of "
         f"{words.listed(orders['stages'])} is found with 80% power in one comparison, "
-        f"{words.times(power['smallest_ratio_corrected'])} in all of them, as far as text is the "
-        f"limit. What smaller ratios need:\n\n{grid(lines)}"
+        f"{words.times(power['smallest_ratio_corrected'])} in all pairs at once, as far as text is "
+        f"the limit. What other ratios need:\n\n{grid(lines)}"
     )
 
 
@@ -136,9 +137,15 @@ def budgets(orders: Entry) -> str:
     """That orders of the same stages train equally much."""
     spent = sorted(set(orders["conversations"]))
     if len(spent) == 1:
+        tokens = sorted(set(orders["trained_tokens"]))
+        counted = (
+            words.listed([f"{n:,}" for n in tokens])
+            if len(tokens) < 3
+            else (f"{tokens[0]:,} to {tokens[-1]:,}")
+        )
         return (
-            f"All these orders train on {spent[0]:,} conversations, repeats counted: their "
-            "differences are at equal budget."
+            f"All these orders train on {spent[0]:,} conversations, repeats counted ({counted} "
+            "tokens in the loss): their differences are at equal budget."
         )
     told = words.listed([f"{n:,}" for n in spent])
     return f"These orders do not train equally much ({told} conversations)."

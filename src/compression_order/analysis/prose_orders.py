@@ -130,8 +130,8 @@ def predicates(orders: Entry) -> Iterator[str]:
     for entry in family["entries"]:
         fixed = f", with *{entry['held_fixed']}* held fixed" if entry["held_fixed"] else ""
         yield (
-            f"- *{entry['predicate'].capitalize()}*{fixed}: the geometric mean perplexity is "
-            f"{words.factor(entry)}."
+            f"- *{entry['predicate'].capitalize()}*{fixed}: geometric mean perplexity of the "
+            f"orders that do over that of the others {words.factor(entry)}."
         )
     for gap in orders["gaps"]:
         yield f"- {_gap(gap)}"
@@ -147,13 +147,14 @@ def _gap(gap: Entry) -> str:
     published = gap["published_gap"]
     beside = f"; published: {words.times(published)}" if published else ""
     if low is None or low <= 1 <= high:
-        told = "whether the two groups overlap is not decided"
+        told = "whether every order of the first is above every other one is not decided"
     elif high < 1:
-        told = "the two groups overlap"
+        told = "not every order of the first is above every other one"
     elif gap["seeds_without_overlap"] < gap["seeds"]:
-        told = f"in {gap['seeds_without_overlap']} of {gap['seeds']} seeds the groups are apart"
+        apart = f"{gap['seeds_without_overlap']} of {gap['seeds']} seeds"
+        told = f"every order of the first is above every other one in {apart} alone"
     else:
-        told = "the two groups do not overlap"
+        told = "every order of the first is above every other one"
     return f"{here}{beside}; {told}."
 
 
@@ -164,7 +165,8 @@ def controls(family: Entry | str) -> str:
             "Control arms (P without recovery, fine-tuning on as many conversations as KD, KD with "
             f"alpha 0): {family}."
         )
-    lines = [["leaves out", "row", "control", "row over control", "verdict", "conversations"]]
+    header = ["leaves out", "row", "control", "row over control", "verdict"]
+    lines = [[*header, "conversations trained on"]]
     for entry in family["entries"]:
         ratio = f"{words.times(entry['ratio'])} ({words.between(entry['simultaneous'])})"
         spent = " and ".join(f"{n:,}" for n in entry["conversations"])

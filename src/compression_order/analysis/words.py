@@ -11,8 +11,8 @@ def times(value: float) -> str:
     """A factor, in as many digits as it takes to differ from one."""
     if not 0.01 < value < 1000:
         return f"{value:.3g}"
-    told = f"{value:.3f}"
-    return f"{value:.6f}" if told == "1.000" and value != 1 else told
+    digits = 3 if value == 1 or abs(value - 1) >= 5e-4 else 4 if abs(value - 1) >= 5e-5 else 6
+    return f"{value:.{digits}f}"
 
 
 def between(interval: Sequence[float | None]) -> str:
