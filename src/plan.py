@@ -27,7 +27,7 @@ from compression_order import (
     study,
     timetable,
 )
-from compression_order.analysis import foresight, power
+from compression_order.analysis import foresight, normal_power
 from compression_order.errors import HarnessError
 from compression_order.evaluation_demands import Assumed
 from compression_order.measured import Measured
@@ -86,7 +86,7 @@ def parse_args() -> argparse.Namespace:
         ("question", 64, "tokens of a question with one answer"),
         ("text", 300_000, "tokens of a text that is scored whole (max_tokens: 0)"),
         ("questions", 1000, "questions of a set that is asked whole (0)"),
-        ("paired-sd", power.PAIRED_SD, "of two orders over conversations, nats per token"),
+        ("paired-sd", normal_power.PAIRED_SD, "of two orders over conversations, nats per token"),
     ):
         assumed.add_argument(
             f"--{name}", type=type(value), default=value, help=f"{meaning} (default: {value})"
@@ -196,7 +196,7 @@ conversations {length} (held-out ones are not cut: {held_out}),
 questions of {args.question} tokens (hub tasks: as in tasks/hub/index.yaml), \
 whole texts of {args.text:,} tokens, whole sets of {args.questions:,} questions (--help);
 for power: a paired standard deviation of {args.paired_sd:g} nats between two orders, as measured on
-the default study, and {power.FLIPS:.0%} of the questions answered right by one of two alone.
+the default study, and {normal_power.FLIPS:.0%} of the questions answered right by one of two alone.
 Not planned: fetching the data, and fetching, converting or making the model."""
 
 

@@ -17,7 +17,7 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
 from compression_order import paired
-from compression_order.analysis import estimates, families, flips, power, samples
+from compression_order.analysis import estimates, families, flips, normal_power, power, samples
 from compression_order.analysis.estimates import Sample
 
 DRAWS = 1000
@@ -139,19 +139,22 @@ def test_units_needed_are_those_of_statsmodels(effect: float, sd: float, alpha: 
     assert found is not None
     assert power.power_of(effect, sd, found, alpha) >= power.POWER
     assert power.smallest_effect(sd, found, alpha) == pytest.approx(effect, rel=0.02)
+    # what a plan says without scipy
+    assert abs(normal_power.units_needed(effect, sd, alpha) - found) <= 1
+    assert normal_power.smallest_effect(sd, found, alpha) == pytest.approx(effect, rel=0.02)
 
 
 def test_power_at_its_ends() -> None:
     assert power.units_needed(1e-9, 1.0) is None
     assert power.units_needed(0.1, 0.0) == 2
     assert power.smallest_effect(0.1, 1) == math.inf
-    assert power.questions_needed(0.2, 0.1) is None
-    assert power.smallest_difference(5, 0.1) is None
+    assert normal_power.questions_needed(0.2, 0.1) is None
+    assert normal_power.smallest_difference(5, 0.1) is None
 
 
 def test_questions_needed_find_the_difference_in_eight_of_ten_studies() -> None:
     flipped, difference = 0.2, 0.1
-    count = power.questions_needed(difference, flipped)
+    count = normal_power.questions_needed(difference, flipped)
     assert count is not None
     rng = np.random.default_rng(6)
     shares = [(flipped + difference) / 2, (flipped - difference) / 2, 1 - flipped]
@@ -159,7 +162,7 @@ def test_questions_needed_find_the_difference_in_eight_of_ten_studies() -> None:
     p = stats.binomtest
     found = np.mean([p(a, a + b, 0.5).pvalue <= 0.05 for a, b, _ in draws if a + b])
     assert 0.74 < found < 0.84  # exact test: a little less than the formula's 0.8
-    assert power.smallest_difference(count, flipped) == pytest.approx(difference, rel=0.01)
+    assert normal_power.smallest_difference(count, flipped) == pytest.approx(difference, rel=0.01)
 
 
 # coverage, on data whose answer is known
@@ -185,6 +188,17 @@ def test_the_95_interval_covers_the_truth_95_times_in_100(
         low, high = estimates.contrast(made, PAIR, estimates.pooled(made, ROWS)).interval()
         hits += low < -0.2 < high
     assert 0.93 <= hits / DRAWS <= 0.97
+
+
+@pytest.mark.parametrize(("seeds", "least"), [(2, 0.85), (3, 0.91), (5, 0.93)])
+def test_without_pooling_few_seeds_cover_too_little(seeds: int, least: float) -> None:
+    """What docs/statistics.md says of rows of different stages."""
+    rng, hits = np.random.default_rng(12), 0
+    for _ in range(DRAWS):
+        made = sample(rng, seeds, 48, (0.1, 0.12, 0.05), rows=tuple(PAIR))
+        low, high = estimates.contrast(made, PAIR).interval()
+        hits += low < -0.1 < high
+    assert least <= hits / DRAWS <= 0.97
 
 
 def test_an_interval_over_text_alone_is_too_narrow_for_seeds_that_differ() -> None:

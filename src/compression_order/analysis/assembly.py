@@ -12,6 +12,7 @@ from compression_order.analysis import (
     controls,
     families,
     flips,
+    groups,
     needs,
     predicates,
     samples,
@@ -19,7 +20,7 @@ from compression_order.analysis import (
 from compression_order.analysis.comparisons import Asked, Entry
 from compression_order.analysis.controls import Token
 from compression_order.analysis.estimates import Sample
-from compression_order.analysis.samples import Orders
+from compression_order.analysis.groups import Orders
 from compression_order.guards import Records
 from compression_order.paired import Array
 from compression_order.published import Published
@@ -70,7 +71,7 @@ def analysis(
     found = {}
     for arm, its in (arms or {"all": rows}).items():
         able = [row for row in its if row in records]
-        found[arm] = of_arm(Arm(able, samples.full_orders(able), known, published), records)
+        found[arm] = of_arm(Arm(able, groups.full_orders(able), known, published), records)
     return {
         "study": study,
         "seeds": seeds,

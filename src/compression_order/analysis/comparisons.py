@@ -10,7 +10,7 @@ import numpy as np
 from compression_order import orderings, paired
 from compression_order.analysis import estimates, families, samples
 from compression_order.analysis.estimates import Coefficients, Sample
-from compression_order.analysis.samples import Orders
+from compression_order.analysis.groups import Orders
 from compression_order.paired import Array
 
 Entry = dict[str, Any]

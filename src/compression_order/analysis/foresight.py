@@ -3,8 +3,10 @@
 import math
 from collections.abc import Iterator
 
-from compression_order.analysis import families, power, samples, words
+from compression_order.analysis import groups, normal_power, words
 from compression_order.study import Study
+
+ALPHA = 0.05  # as analysis.json has it
 
 
 def lines(asked: Study, sd: float) -> Iterator[str]:
@@ -16,34 +18,35 @@ def lines(asked: Study, sd: float) -> Iterator[str]:
     """
     arms = asked.plan.arms or {"": asked.plan.rows}
     able = [[row for row in rows if row not in asked.plan.refused] for rows in arms.values()]
-    groups = [len(orders.rows) for rows in able for orders in samples.full_orders(rows)]
-    pairs = math.comb(max(groups), 2) if groups else 1
+    sizes = [len(orders.rows) for rows in able for orders in groups.full_orders(rows)]
+    orders = max(sizes, default=2)
+    pairs = math.comb(orders, 2)
     yield f"{_documents(int(asked.config['splits']['held_out']), sd, pairs)}."
     told = [_questions(task, n) for task, n in asked.config["evaluations"]["tasks"].items() if n]
     if told:
         yield f"accuracy differences found, one comparison: {', '.join(told)}."
-    yield f"{_seeds(len(asked.seeds))}."
+    yield f"{_seeds(len(asked.seeds), orders)}."
 
 
 def _documents(held_out: int, sd: float, pairs: int) -> str:
     alone, among = (
-        math.exp(power.smallest_effect(sd, held_out, alpha))
-        for alpha in (families.ALPHA, families.ALPHA / pairs)
+        math.exp(normal_power.smallest_effect(sd, held_out, alpha))
+        for alpha in (ALPHA, ALPHA / pairs)
     )
-    two = words.needed(power.units_needed(math.log(1.02), sd, families.ALPHA / pairs), "text")
+    two = normal_power.units_needed(math.log(1.02), sd, ALPHA / pairs)
     return (
         f"{held_out} held-out conversations find a perplexity ratio of {alone:.3f} between two "
-        f"orders, {among:.3f} in all of {words.count(pairs, 'pair')}; 1.020 in all needs {two}"
+        f"orders, {among:.3f} in all of {words.count(pairs, 'pair')}; 1.020 in all needs {two:,}"
     )
 
 
 def _questions(task: str, count: int) -> str:
-    found = power.smallest_difference(count, power.FLIPS)
+    found = normal_power.smallest_difference(count, normal_power.FLIPS)
     return f"{task} {f'{found:.3f}' if found else 'none'} ({count} questions)"
 
 
-def _seeds(count: int) -> str:
+def _seeds(count: int, orders: int) -> str:
     if count == 1:
         return "one seed says nothing about other training runs"
-    sds = power.smallest_effect(1.0, count)
-    return f"{count} seeds find a difference of {sds:.1f} standard deviations of it over seeds"
+    df = (orders - 1) * (count - 1)
+    return f"{count} seeds give the spread over training runs, with {df} degrees of freedom"

@@ -1,4 +1,4 @@
-"""What a finished study says a later one needs: measured paired variances through `power.py`."""
+"""What a finished study says a later one needs: its paired variances through `power.py`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from compression_order.analysis import families, power
+from compression_order.analysis import families, normal_power, power
 from compression_order.analysis.estimates import Sample
 
 RATIOS = (1.01, 1.02, 1.05, 1.1)  # perplexity ratios that a reader may care for
@@ -63,13 +63,15 @@ def of_task(questions: int, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any
     flips, corrected = float(np.median(either)), families.ALPHA / len(pairs)
     return {
         "flips": flips,
-        "smallest_difference": power.smallest_difference(questions, flips),
-        "smallest_difference_corrected": power.smallest_difference(questions, flips, corrected),
+        "smallest_difference": normal_power.smallest_difference(questions, flips),
+        "smallest_difference_corrected": normal_power.smallest_difference(
+            questions, flips, corrected
+        ),
         "needed": [
             {
                 "difference": difference,
-                "questions": power.questions_needed(difference, flips),
-                "questions_corrected": power.questions_needed(difference, flips, corrected),
+                "questions": normal_power.questions_needed(difference, flips),
+                "questions_corrected": normal_power.questions_needed(difference, flips, corrected),
             }
             for difference in DIFFERENCES
         ],

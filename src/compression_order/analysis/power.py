@@ -1,23 +1,15 @@
-"""How much text, how many questions and how many seeds a difference of a given size needs.
+"""How much text and how many seeds a difference of a given size needs, exactly.
 
-Sizes are for a two-sided test with 80% power. Units: a paired t-test of n units whose paired
-differences have the standard deviation `sd` (nats per token), by the noncentral t distribution
-(Cohen, Statistical Power Analysis, 1988, chapter 2). Questions: McNemar's test by Connor's
-formula (Biometrics 43, 1987), (z_a sqrt(f) + z_b sqrt(f - e^2))^2 / e^2 for an accuracy
-difference e where a share f of the questions is answered right by one of the two alone.
+Sizes are for a two-sided paired t-test of n units whose paired differences have the standard
+deviation `sd` (nats per token), by the noncentral t distribution (Cohen, Statistical Power
+Analysis, 1988, chapter 2).
 """
 
 import math
 
-from scipy.stats import ncf, norm, t
+from scipy.stats import ncf, t
 
-POWER = 0.8
-MOST = 10**7  # more than anybody will score
-# paired standard deviation, nats per token, between two orders at full compression: the second
-# best over the best of the run in README.md has a ratio of 1.070 +- 0.019 over 48 conversations
-# of 193 tokens, and 0.019 / 1.070 * sqrt(48) is 0.12
-PAIRED_SD = 0.12
-FLIPS = 0.1  # share of questions that one of two orders alone answers right, assumed
+from compression_order.analysis.normal_power import MOST, POWER
 
 
 def power_of(effect: float, sd: float, count: int, alpha: float = 0.05) -> float:
@@ -59,26 +51,5 @@ def smallest_effect(sd: float, count: int, alpha: float = 0.05) -> float:
     for _ in range(50):
         middle = (low + high) / 2
         enough = power_of(middle, sd, count, alpha) >= POWER
-        low, high = (low, middle) if enough else (middle, high)
-    return high
-
-
-def questions_needed(difference: float, flips: float, alpha: float = 0.05) -> int | None:
-    """The fewest questions that find an accuracy difference; None where it exceeds the flips."""
-    if not 0 < difference <= flips:
-        return None
-    beyond, more = norm.ppf(1 - alpha / 2), norm.ppf(POWER)
-    root = beyond * math.sqrt(flips) + more * math.sqrt(flips - difference**2)
-    return math.ceil((root / difference) ** 2)
-
-
-def smallest_difference(count: int, flips: float, alpha: float = 0.05) -> float | None:
-    """The smallest accuracy difference that `count` questions find; None: not even all flips."""
-    if (questions_needed(flips, flips, alpha) or MOST) > count:
-        return None
-    low, high = 0.0, flips
-    for _ in range(50):
-        middle = (low + high) / 2
-        enough = (questions_needed(middle, flips, alpha) or MOST) <= count
         low, high = (low, middle) if enough else (middle, high)
     return high

@@ -1,11 +1,11 @@
 """What one text, or one question set, holds of the rows that can be compared on it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from compression_order import orderings, paired, scores
+from compression_order.analysis import groups
 from compression_order.analysis.estimates import Sample, Spread, pooled
 from compression_order.guards import Records
 from compression_order.paired import Array
@@ -44,51 +44,10 @@ def draws(sample: Sample) -> dict[str, Array]:
     )
 
 
-def same_stages(row: str, rows: Sequence[str]) -> list[str]:
-    """The orders of the stages of a row, itself among them."""
-    stages = sorted(orderings.split(row))
-    return [other for other in rows if sorted(orderings.split(other)) == stages]
-
-
 def spread_of(sample: Sample, rows: Sequence[str]) -> Spread | None:
     """Seed spread pooled over the orders that these rows are among; None: stages differ."""
-    orders = same_stages(rows[0], list(sample.losses))
+    orders = groups.same_stages(rows[0], list(sample.losses))
     return pooled(sample, orders) if set(rows) <= set(orders) else None
-
-
-@dataclass(frozen=True)
-class Orders:
-    """Rows that are orders of the same stages.
-
-    Attributes:
-        stages: the tokens, in the order of the first row.
-        rows: the orders, as in the study.
-    """
-
-    stages: tuple[str, ...]
-    rows: tuple[str, ...]
-
-    @property
-    def title(self) -> str:
-        """`orders of P, KD, Q`."""
-        return f"orders of {', '.join(self.stages)}"
-
-
-def full_orders(rows: Sequence[str]) -> list[Orders]:
-    """Orders at full compression: no other stages with several orders hold theirs and more."""
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for row in rows:
-        groups.setdefault(tuple(sorted(orderings.split(row))), []).append(row)
-    several = [stages for stages, its in groups.items() if len(its) > 1]
-    return [
-        Orders(orderings.split(groups[stages][0]), tuple(groups[stages]))
-        for stages in several
-        if not any(_holds_more(other, stages) for other in several)
-    ]
-
-
-def _holds_more(other: Sequence[str], stages: Sequence[str]) -> bool:
-    return len(other) > len(stages) and all(other.count(s) >= stages.count(s) for s in stages)
 
 
 def right(task: str, rows: Sequence[str], records: Records) -> Mapping[str, Array]:
