@@ -4,10 +4,10 @@
 Print what a finished study says: the table, three lines of finding and one line of cost.
 Reads table.csv and the evaluations behind it; writes nothing.
 
-The findings are about orders at full compression: the pipelines that have every stage of the
-study exactly once, so that all of them had the same stages. They are compared on the first
-text with the `documents` protocol (the chat set), else on the first text. One seed tells orders
-apart on this sample of text, not over training runs.
+The findings are about orders at full compression: the orders of the most stages, each once. They
+are compared on the first text with the `documents` protocol (the chat set), else on the first
+text. One seed tells orders apart on this sample of text, not over training runs; findings.md says
+which differences are real.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from compression_order import errors, files, guards, orderings, paired, published, stored_table
+from compression_order.analysis import groups as order_groups
 from compression_order.errors import HarnessError
 from compression_order.guards import Records
 from compression_order.table import MISSING
@@ -156,9 +157,14 @@ def losses_of_base(records: Records, text: str) -> paired.Array:
 
 
 def permutations_of_all(pipelines: Sequence[str]) -> list[str]:
-    """The pipelines that have every stage named by any of them, each exactly once."""
-    every = sorted({token for pipeline in pipelines for token in orderings.split(pipeline)})
-    return [p for p in pipelines if every and sorted(orderings.split(p)) == every]
+    """The orders of the most stages, where these have several orders, each stage once.
+
+    The control arms of a study are stages of their own and leave its orders what they are.
+    """
+    tokens = {pipeline: orderings.split(pipeline) for pipeline in pipelines}
+    once = [p for p, its in tokens.items() if len(set(its)) == len(its)]
+    found = order_groups.full_orders(once)
+    return list(max(found, key=lambda orders: len(orders.stages)).rows) if found else []
 
 
 def best(orders: Orders) -> str:

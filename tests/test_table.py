@@ -518,4 +518,13 @@ def test_summary_without_published_figures_and_with_a_note(tmp_path: Path) -> No
 
 def test_repeated_stages_are_not_full_orders() -> None:
     assert summary.permutations_of_all(["base", "P-Q", "Q-P", "Q-P-Q"]) == ["P-Q", "Q-P"]
+
+
+def test_control_arms_leave_the_full_orders_what_they_are() -> None:
+    rows = [*ALL, "P.bare", "P.bare-Q", "Q-P.bare", "KD.ce"]
+    full = [row for row in ALL if row.count("-") == 2]
+    assert summary.permutations_of_all(rows) == full
+
+
+def test_a_pair_has_a_name_and_a_value() -> None:
     assert table_request.pairs("--refused", ["A=b=c"]) == {"A": "b=c"}

@@ -65,10 +65,11 @@ def pairs(rows: Sequence[str]) -> list[Asked]:
 def positions(orders: Orders, available: Sequence[str]) -> list[Asked]:
     """Main effect of each stage at each position over the mean of all orders.
 
-    None unless every order of distinct stages is there: the effects would mix otherwise.
+    None unless every order of distinct stages is there, the effects would mix otherwise; nor with
+    two stages, whose one swap says the same.
     """
     stages = orders.stages
-    if len(set(stages)) < len(stages):
+    if len(set(stages)) < len(stages) or len(stages) < 3:
         return []
     every = [orderings.join(order) for order in permutations(stages)]
     if not set(every) <= set(available):

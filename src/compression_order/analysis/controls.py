@@ -121,7 +121,7 @@ def asked(rows: Sequence[str], known: Mapping[str, Token]) -> list[Asked]:
 
 
 def equal_budget(rows: Sequence[str], known: Mapping[str, Token]) -> list[Asked]:
-    """Rows of other stages that compress alike and train on as many conversations."""
+    """Rows of other stages that compress alike, in one order, and train equally much."""
     family: list[Asked] = []
     for one, other in combinations(rows, 2):
         spent = budget(one, known)
@@ -134,9 +134,9 @@ def equal_budget(rows: Sequence[str], known: Mapping[str, Token]) -> list[Asked]
 
 
 def _compression(row: str, known: Mapping[str, Token]) -> list[str]:
-    """What makes a row small, without the trainings, in any order."""
+    """What makes a row small, in order, without the trainings."""
     its = [known[token] for token in orderings.split(row) if token in known]
-    return sorted(f"{t.method} {t.untrained}" for t in its if t.kind in ("prune", "quantize"))
+    return [f"{t.method} {t.untrained}" for t in its if t.kind in ("prune", "quantize")]
 
 
 def grid(rows: Sequence[str], known: Mapping[str, Token]) -> list[tuple[str, str]]:

@@ -47,9 +47,16 @@ def _needed(
         "tokens": None if alone is None else math.ceil(alone * tokens),
         "units_corrected": among,
         "tokens_corrected": None if among is None else math.ceil(among * tokens),
-        "seeds": None if seeds is None else power.units_needed(effect, seeds),
-        "seeds_corrected": None if seeds is None else power.units_needed(effect, seeds, corrected),
+        "seeds": _seeds(effect, seeds, families.ALPHA),
+        "seeds_corrected": _seeds(effect, seeds, corrected),
     }
+
+
+def _seeds(effect: float, sd: float | None, alpha: float) -> int | None:
+    """Seeds needed: one where nothing differs between them, None where that was not measured."""
+    if sd is None:
+        return None
+    return power.units_needed(effect, sd, alpha) if sd else 1
 
 
 def of_task(questions: int, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

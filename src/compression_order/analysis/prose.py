@@ -55,8 +55,10 @@ def of_arm(arm: Entry, primary: str, seeds: int) -> Iterator[str]:
         yield from elsewhere(arm, primary, nth)
     yield f"## How sure: {'text and seeds' if seeds > 1 else 'text'}"
     yield spread(text, seeds)
+    most = max((len(orders["orders"]) for orders in text["full_orders"]), default=0)
     for orders in text["full_orders"]:
-        yield needs(orders, text["units"])
+        if len(orders["orders"]) == most:
+            yield needs(orders, text["units"])
     yield "## Order analysis"
     for orders in text["full_orders"]:
         yield f"Orders of {words.listed(orders['stages'])}:"
@@ -136,6 +138,8 @@ def needs(orders: Entry, units: str) -> str:
 def budgets(orders: Entry) -> str:
     """That orders of the same stages train equally much."""
     spent = sorted(set(orders["conversations"]))
+    if spent == [0]:
+        return "None of these orders trains, so their differences are at equal budget."
     if len(spent) == 1:
         tokens = sorted(set(orders["trained_tokens"]))
         counted = (

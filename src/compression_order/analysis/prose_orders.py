@@ -94,6 +94,8 @@ def _cell(entry: Entry) -> str:
 def positions(orders: Entry) -> str:
     """Main effect of each stage by position."""
     family = orders["main_effects"]
+    if len(orders["stages"]) < 3:
+        return ""
     if isinstance(family, str):
         return "Main effects by position: not in this study, which lacks some of the orders."
     lines = [["stage", "position", "perplexity over the mean of all orders", "verdict"]]
