@@ -450,7 +450,7 @@ def told(root: Path, rows: Sequence[str], study: str | None = "arxiv-2511.19495"
 def test_summary_of_a_split_study(tmp_path: Path) -> None:
     lines = told(results_tree(tmp_path, ALL, noise=0.01), ALL)
     assert lines[-4].startswith("Best order at full compression: P-KD-Q; the second best, P-Q-KD")
-    assert lines[-4].endswith("documents): separable at 95%.")
+    assert lines[-4].endswith("documents): separable at 95% among 15 pairs.")
     assert "(Q-KD-P over P-KD-Q; log ratio 1.8" in lines[-3]
     assert "appears by a factor of" in lines[-2]
     assert "published: 4.30x" in lines[-2]  # 24.07 / 5.60
@@ -492,6 +492,18 @@ def scored(losses: dict[str, list[float]]) -> summary.Orders:
 def test_the_split_is_worded_honestly(late: list[float], early: list[float], words: str) -> None:
     figures = published.read(FIGURES, "arxiv-2511.19495")
     assert words in summary.split(scored({"P-Q": late, "Q-P": early}), figures)
+
+
+def test_the_summary_counts_seeds_as_the_findings_do() -> None:
+    """Two orders far apart on text, but no further than their seeds are."""
+    rng = np.random.default_rng(0)
+    one = 2 + rng.normal(0, 0.01, (3, 40))
+    other = one + 0.1 + np.array([[0.4], [-0.4], [0.0]])
+    orders = summary.Orders(
+        "chat", "40 documents", ("P-Q", "Q-P"), {"P-Q": one, "Q-P": other}, np.ones(40)
+    )
+    assert orders.z("Q-P", "P-Q") > 10
+    assert "): not separable at 95% among 1 pair" in summary.best(orders)
 
 
 def test_summary_of_studies_that_cannot_tell(tmp_path: Path) -> None:
