@@ -162,7 +162,20 @@ def test_fine_tuning_is_a_control_of_distillation_at_the_same_budget() -> None:
         "FT": controls.Token("FT", "finetune", "full", {"training": TRAINED}),
         "FT.more": controls.Token("FT.more", "finetune", "full", {"training": {"steps": 99}}),
     }
-    assert list(controls.twins(known)) == [("teacher (fine-tuning)", "KD", "FT")]
+    assert list(controls.twins(known)) == [("teacher (fine-tuning, full)", "KD", "FT")]
+
+
+def test_a_control_that_trains_otherwise_is_none() -> None:
+    settings = {"alpha": 0.5, "training": TRAINED}
+    slower = {"alpha": 0.0, "training": {**TRAINED, "learning_rate": 1e-5}}
+    known = {
+        "KD": controls.Token("KD", "distill", "logits", settings),
+        "KD.ce": controls.Token("KD.ce", "distill", "logits", {**settings, "alpha": 0.0}),
+        "KD.slow": controls.Token("KD.slow", "distill", "logits", slower),
+        "P": controls.Token("P", "prune", "ffn-neurons", {"ratio": 0.25, "recovery": TRAINED}),
+        "P.less": controls.Token("P.less", "prune", "ffn-neurons", {"ratio": 0.2}),
+    }
+    assert list(controls.twins(known)) == [("teacher (alpha 0)", "KD", "KD.ce")]
 
 
 def test_weaker_first_needs_a_grid_of_strengths(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from compression_order.analysis import estimates
 from compression_order.analysis.comparisons import Asked
 from compression_order.guards import Records
 
+# settings of a distillation that do nothing at alpha 0
+TEACHING = ("alpha", "temperature", "top_k", "teacher_weights", "reduction")
 STRENGTHS = ("ratio", "sparsity", "layers", "pattern")  # settings that say how much is pruned
 
 
@@ -99,11 +101,16 @@ def _control(token: Token, other: Token) -> str | None:
         return "recovery" if token.untrained == other.untrained else None
     if token.kind != "distill" or not token.settings.get("alpha"):
         return None
-    if same and other.settings.get("alpha") == 0 and token.trained == other.trained:
+    if same and other.settings.get("alpha") == 0 and _teachless(token) == _teachless(other):
         return "teacher (alpha 0)"
     if other.kind == "finetune" and token.trained == other.trained:
-        return "teacher (fine-tuning)"
+        return f"teacher (fine-tuning, {other.method})"
     return None
+
+
+def _teachless(token: Token) -> dict[str, Any]:
+    """The settings of a distillation that have nothing to do with its teacher."""
+    return {key: value for key, value in token.settings.items() if key not in TEACHING}
 
 
 def asked(rows: Sequence[str], known: Mapping[str, Token]) -> list[Asked]:
