@@ -358,6 +358,20 @@ def test_a_refused_row_is_named(tmp_path: Path) -> None:
     assert "lacks some of the orders" in page
 
 
+def test_a_row_that_is_not_finite_is_left_out_with_its_reason(tmp_path: Path) -> None:
+    root = tree(tmp_path, ALL)
+    broken = {"losses": [math.nan] * 60, "perplexity": math.nan}
+    edit(root / "seed0/evaluations/Q-P-KD/perplexity.json", "chat", **broken)
+    done = ran(root, ALL)
+    assert done.returncode == 0, done.stderr
+    page = (root / "findings.md").read_text()
+    assert "- `Q-P-KD`: its perplexity is not finite" in page
+    assert "perplexity on chat (60 documents): " in page
+    assert "of 10 pairs are separable.**" in page
+    assert "On wiki (60 windows)" in page
+    json.loads((root / "analysis.json").read_text(), parse_constant=pytest.fail)
+
+
 def no_samples(at: Path) -> None:
     empty = {"samples": 0, "correct": [], "choice": []}
     edit(at / "lm_eval.json", "quiz", **empty)
