@@ -25,6 +25,7 @@ class Perplexity:
     losses: Array
     weights: Array
     value: float
+    tokens: float  # that were scored
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def _perplexity(path: Path, entry: Any, text: str) -> Perplexity:
     with np.errstate(over="ignore"):
         again = float(np.exp(np.sum(weights * losses) / np.sum(weights)))
     _require_agreement(path, f"perplexity of {text!r}", value, again)
-    return Perplexity(protocol, _field(path, entry, "sample_sha256", text), losses, weights, value)
+    sample, tokens = _field(path, entry, "sample_sha256", text), float(np.sum(counts))
+    return Perplexity(protocol, sample, losses, weights, value, tokens)
 
 
 def _task(path: Path, entry: Any, task: str) -> Task:
