@@ -99,6 +99,7 @@ def add_row(root: Path, pipeline: str, seed: int, more: float, noise: float = 0.
     write(
         at / "fidelity.json",
         {"text": "chat", "sample_sha256": "sample-chat", "kl": 0.0 if bare else more,
+         "kl_p99": 0.0 if bare else 9 * more,
          "top1_agreement": 1.0 if bare else 0.8},
     )  # fmt: skip
     write(at / "lm_eval.json", {"quiz": answers(50 - len(pipeline), 100)})
@@ -465,7 +466,7 @@ def test_both_scripts_run_as_processes(tmp_path: Path) -> None:
     files = ("--csv", root / "table.csv", "--markdown", root / "table.md")
     done = process("make_table.py", *shared, *files, "--rows", *SMALL)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{root}/table.csv: 5 rows, 22 columns\n"
+    assert done.stdout == f"{root}/table.csv: 5 rows, 23 columns\n"
     done = process("summary.py", *shared, "--table", root / "table.csv")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

@@ -50,10 +50,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Distance to base on one text: mean KL (nats per token) and share of equal top-1 tokens."""
+    """Distance to base on one text.
+
+    Attributes:
+        sample: hash of the scored token ids.
+        kl: mean KL(base || row), nats a token.
+        kl_p99: its 99th percentile over tokens.
+        top1: share of tokens with the same likeliest next token.
+    """
 
     sample: str
     kl: float
+    kl_p99: float
     top1: float
 
 
@@ -154,7 +162,7 @@ def _answers(path: Path, entry: Any, task: str, samples: int) -> tuple[str, ...]
 
 def _fidelity(path: Path, entry: Any) -> Fidelity:
     sample = _field(path, entry, "sample_sha256")
-    return Fidelity(sample, _number(path, entry, "kl"), _number(path, entry, "top1_agreement"))
+    return Fidelity(sample, *(_number(path, entry, k) for k in ("kl", "kl_p99", "top1_agreement")))
 
 
 def _checkpoint(seed_folder: Path, pipeline: str, seed: int) -> dict[str, Any]:
