@@ -28,6 +28,10 @@ COLUMNS = (
 )  # fmt: skip
 
 
+# of the parent, of the pipeline, and the change
+Estimated = tuple[float, float, paired.Estimate]
+
+
 @dataclass(frozen=True)
 class Metric:
     """One column of the table that changes are told of."""
@@ -48,7 +52,7 @@ class Change:
         before: the metric of the parent.
         value: the metric of the pipeline.
         change: in the metric's `change_unit`.
-        se: standard error of the change, paired; None for a size or with fewer than two units.
+        se: standard error of the change, paired; NaN for a size or with fewer than two units.
         note: ok, or why there is no change.
     """
 
@@ -104,28 +108,35 @@ def _change(pipeline: str, metric: Metric, records: Records, refused: Mapping[st
     after, before = records[pipeline], records[orderings.parent(pipeline)]
     kind, _, part = metric.name.partition("_")
     if kind == "ppl":
-        values, change = _perplexity(part, before, after)
+        was, became, change = _perplexity(part, before, after)
     elif kind == "acc":
-        values, change = _accuracy(part, before, after)
+        was, became, change = _accuracy(part, before, after)
     else:
-        values = [float(np.mean([r.bytes / MIB for r in its])) for its in (before, after)]
-        ratios = [a.bytes / b.bytes for a, b in zip(after, before, strict=True)]
-        change = paired.Estimate(100 * (float(np.mean(ratios)) - 1), np.nan)
-    note = "ok" if np.isfinite(change.value) else f"{metric.name} is not finite"
-    return Change(pipeline, metric, *values, *change, note)
+        was, became, change = _size(before, after)
+    owners = {orderings.parent(pipeline): was, pipeline: became}
+    broken = [name for name, value in owners.items() if not np.isfinite(value)]
+    if broken:
+        note = f"{metric.name} of {' and '.join(broken)} is not finite"
+        return Change(pipeline, metric, was, became, note=note)
+    return Change(pipeline, metric, was, became, change.value, change.se)
 
 
-Estimated = tuple[list[float], paired.Estimate]
+def _size(before: Sequence[Record], after: Sequence[Record]) -> Estimated:
+    was, became = (float(np.mean([r.bytes / MIB for r in its])) for its in (before, after))
+    ratio = float(np.mean([a.bytes / b.bytes for a, b in zip(after, before, strict=True)]))
+    return was, became, paired.Estimate(100 * (ratio - 1), np.nan)
 
 
 def _perplexity(text: str, before: Sequence[Record], after: Sequence[Record]) -> Estimated:
-    losses = [np.array([r.perplexity[text].losses for r in its]) for its in (before, after)]
+    was, became = (np.array([r.perplexity[text].losses for r in its]) for its in (before, after))
     with np.errstate(over="ignore", invalid="ignore"):
-        ratio = paired.ratio(losses[1], losses[0], before[0].perplexity[text].weights)
+        ratio = paired.ratio(became, was, before[0].perplexity[text].weights)
     values = [float(np.mean([r.perplexity[text].value for r in its])) for its in (before, after)]
-    return values, paired.Estimate(100 * (ratio.value - 1), 100 * ratio.se)
+    return values[0], values[1], paired.Estimate(100 * (ratio.value - 1), 100 * ratio.se)
 
 
 def _accuracy(task: str, before: Sequence[Record], after: Sequence[Record]) -> Estimated:
-    right = [100 * np.mean([r.tasks[task].correct for r in its], axis=0) for its in (before, after)]
-    return [float(np.mean(its)) for its in right], paired.mean_se(right[1] - right[0])
+    was, became = (
+        100 * np.mean([r.tasks[task].correct for r in its], axis=0) for its in (before, after)
+    )
+    return float(was.mean()), float(became.mean()), paired.mean_se(became - was)
