@@ -157,8 +157,10 @@ def planned(path: str) -> dict[str, Any]:
 def test_no_job_of_the_full_study_needs_more_than_48_gb() -> None:
     jobs = planned(FULL)
     peaks = {name: job.demand.memory.peak for name, job in jobs.items()}
-    assert 30 * GB < max(peaks.values()) < 40 * GB  # LoRA at 2048 tokens; room for the allocator
-    assert max(peaks, key=peaks.__getitem__) in ("FT", "Q-FT", "Q-FT.merged", "Q.gptq-FT")
+    # LoRA at 2048 tokens, and five examples of law in a batch of 8 questions
+    trained, asked = peaks["FT"], peaks["measure base"]
+    assert 30 * GB < trained < asked < 42 * GB  # room for the allocator
+    assert max(peaks.values()) == asked
 
 
 def test_the_planned_sizes_are_the_published_ones_that_can_be_trusted() -> None:
@@ -171,7 +173,6 @@ def test_the_planned_sizes_are_the_published_ones_that_can_be_trusted() -> None:
         printed = usable.value(pipeline, "size")
         if printed is not None:
             ours = jobs[rows[pipeline]].state.bytes / 2**20
-            print(pipeline, printed / 1024, ours / 1024)
             if abs(ours - printed) > 0.06 * 1024:
                 far[pipeline] = round(ours / 1024, 2)
     assert far == {"FT-Q": 1.92}
