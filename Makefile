@@ -27,7 +27,7 @@ MEM_MB ?= $(shell $(PYTHON) docker/memory_mb.py)
 SNAKEMAKE = $(IN_ENV) snakemake $(TARGET) --cores all --resources mem_mb=$(MEM_MB) gpu=$(GPUS) $(CONFIGFILE)
 CONFIGFILE = $(if $(filter-out config.yaml,$(STUDY)),--configfile $(STUDY))
 
-.PHONY: help env controller quant-env table smoke dry-run plan verdict changes unlock test slurm-test image image-test \
+.PHONY: help env controller quant-env table smoke dry-run plan verdict changes findings unlock test slurm-test image image-test \
 	lint format lock cuda-lock dev-env study clean
 
 help: ## List the targets
@@ -48,7 +48,7 @@ table: env study ## Run STUDY on all cores: results/table.csv
 	$(SNAKEMAKE) $(QUIET)
 
 smoke: override STUDY := studies/smoke.yaml
-smoke: TARGET = results/smoke/table.csv
+smoke: TARGET = results/smoke/table.csv results/smoke/findings.md
 smoke: env study ## Run the same workflow on a tiny model: results/smoke/table.csv
 	$(SNAKEMAKE) $(QUIET)
 
@@ -63,6 +63,11 @@ verdict: env study ## Every published claim against the table of STUDY: reproduc
 
 changes: env study ## What each stage of STUDY changed, added to each sequence of stages
 	$(IN_ENV) python src/changes.py --study $(STUDY)
+
+findings: TARGET = results/findings.md
+findings: env study ## What the numbers of STUDY mean: results/findings.md, made and shown
+	$(SNAKEMAKE) $(QUIET)
+	@cat $(TARGET)
 
 unlock: env study ## Release the lock of a run that was killed
 	$(SNAKEMAKE) --unlock

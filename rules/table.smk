@@ -1,4 +1,4 @@
-"""The comparison table, and what the terminal shows at the end."""
+"""The comparison table, what its numbers mean, and what the terminal shows at the end."""
 
 
 rule table:
@@ -31,20 +31,51 @@ rule table:
         """
 
 
+rule analysis:
+    """What the numbers mean: every comparison with its interval and verdict, and in sentences."""
+    input:
+        manifests=every("checkpoints/{pipeline}/checkpoint.json"),
+        evaluations=[
+            every(f"evaluations/{{pipeline}}/{score}.json") for score in SCORES
+        ],
+        published="published/published.csv",
+        sources=sources("src/analyze.py"),
+    output:
+        json="results/{study}/analysis.json",
+        markdown="results/{study}/findings.md",
+    log:
+        "logs/{study}/analysis.log",
+    resources:
+        **asked(),
+    params:
+        flags=[*STUDY.table_flags(), *STUDY.row_flags()],
+    shell:
+        r"""
+        python src/analyze.py \
+            {params.flags:q} \
+            --json {output.json:q} \
+            --markdown {output.markdown:q} \
+            2>&1 | tee {log:q}
+        """
+
+
 rule main_table:
-    """The configured study's table, where every study's is found."""
+    """The configured study's table and findings, where every study's are found."""
     input:
         csv=f"results/{STUDY.name}/table.csv",
         markdown=f"results/{STUDY.name}/table.md",
+        findings=f"results/{STUDY.name}/findings.md",
     output:
         csv="results/table.csv",
         markdown="results/table.md",
+        findings="results/findings.md",
     log:
         f"logs/{STUDY.name}/main_table.log",
     shell:
         r"""
         cp --verbose {input.csv:q} {output.csv:q} | tee {log:q}
         cp --verbose {input.markdown:q} {output.markdown:q} | tee --append {log:q}
+        cp --verbose {input.findings:q} {output.findings:q} | tee --append {log:q}
         """
 
 

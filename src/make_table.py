@@ -8,13 +8,13 @@ Nothing is measured here.
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from compression_order import changes, errors, files, guards, orderings, published, table
-from compression_order.errors import HarnessError
+from compression_order import changes, errors, files, orderings, published, table, table_request
 from compression_order.guards import Records
+from compression_order.markdown import grid
 from compression_order.table import MISSING, Row, Table, show
 
 
@@ -22,22 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    study = parser.add_argument_group("what the table is about")
-    study.add_argument("--study", required=True, help="name of the study, for the caption")
-    study.add_argument("--results", required=True, type=Path, help="folder results/<study>")
-    study.add_argument("--rows", required=True, nargs="+", help="pipelines in table order")
-    study.add_argument("--seeds", required=True, nargs="+", type=int, help="seeds that were run")
-    study.add_argument(
-        "--refused", nargs="*", default=[], metavar="PIPELINE=REASON",
-        help="rows that cannot exist and why (default: none)",
-    )  # fmt: skip
-    study.add_argument(
-        "--arms", nargs="*", default=[], metavar="ARM=PIPELINE,PIPELINE",
-        help="arms of the study with their rows (default: none)",
-    )  # fmt: skip
-    beside = parser.add_argument_group("published figures")
-    beside.add_argument("--published", help="study in the published figures (default: none)")
-    beside.add_argument("--published-csv", type=Path, default=Path("published/published.csv"))
+    table_request.add_flags(parser)
     out = parser.add_argument_group("what is written")
     out.add_argument("--csv", required=True, type=Path, help="every column, n/a where nothing is")
     out.add_argument("--markdown", required=True, type=Path, help="the same rows for reading")
@@ -47,29 +32,17 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    refused = parse_pairs("--refused", args.refused)
-    arms = {arm: its.split(",") for arm, its in parse_pairs("--arms", args.arms).items()}
-    table.require_known(args.rows, args.seeds, refused)
-    records = guards.load(args.results, [r for r in args.rows if r not in refused], args.seeds)
-    figures = published.read(args.published_csv, args.published) if args.published else None
-    made = table.build(args.rows, records, refused, figures, arms)
-    page = markdown(args.study, made, records, figures)
+    asked = table_request.read(args)
+    made = table.build(asked.rows, asked.records, asked.refused, asked.figures, asked.arms)
+    page = markdown(asked.study, made, asked.records, asked.figures)
     written = [(args.csv, table.to_csv(made)), (args.markdown, page)]
     if args.changes:
-        moved = changes.build(args.rows, records, refused)
+        moved = changes.build(asked.rows, asked.records, asked.refused)
         written.append((args.changes, changes.to_csv(moved)))
     for path, text in written:
         with files.replacing(path) as aside:
             aside.write_text(text, encoding="utf-8", newline="\n")
     print(f"{args.csv}: {len(made.rows)} rows, {len(made.columns)} columns")
-
-
-def parse_pairs(flag: str, pairs: Sequence[str]) -> dict[str, str]:
-    """`Q-KD=KD refuses ...` as {"Q-KD": "KD refuses ..."}."""
-    for pair in pairs:
-        if not all(pair.partition("=")):
-            raise HarnessError(f"{flag} {pair!r} has no name, `=` and value; write all three")
-    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def markdown(study: str, made: Table, records: Records, figures: published.Published | None) -> str:
@@ -153,18 +126,6 @@ def reading_row(made: Table, row: Row) -> Iterator[tuple[str, str]]:
     yield "Q before KD", cell("q_before_kd", 0)
     yield "published ppl", cell("published_perplexity", 2)
     yield "published MiB", cell("published_size_mib", 0)
-
-
-def grid(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with aligned source; the first row is the header."""
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in rows
-    ]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def fixed(records: Records) -> Iterator[str]:

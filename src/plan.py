@@ -8,6 +8,7 @@ beside what was planned; without one these cells are empty.
 
 import argparse
 import csv
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from compression_order import (
     study,
     timetable,
 )
+from compression_order.analysis import foresight, normal_power
 from compression_order.errors import HarnessError
 from compression_order.evaluation_demands import Assumed
 from compression_order.measured import Measured
@@ -84,9 +86,10 @@ def parse_args() -> argparse.Namespace:
         ("question", 64, "tokens of a question with one answer"),
         ("text", 300_000, "tokens of a text that is scored whole (max_tokens: 0)"),
         ("questions", 1000, "questions of a set that is asked whole (0)"),
+        ("paired-sd", normal_power.PAIRED_SD, "of two orders over conversations, nats per token"),
     ):
         assumed.add_argument(
-            f"--{name}", type=int, default=value, help=f"{meaning} (default: {value})"
+            f"--{name}", type=type(value), default=value, help=f"{meaning} (default: {value})"
         )
     return parser.parse_args(sys.argv[1:])
 
@@ -97,6 +100,8 @@ def check(args: argparse.Namespace) -> None:
         raise HarnessError(
             f"--utilization: {args.utilization} is not a share; give more than 0, at most 1"
         )
+    if not 0 < args.paired_sd < math.inf:
+        raise HarnessError(f"--paired-sd: {args.paired_sd} is no spread; give more than 0")
     for name, least in (("conversation", 0), ("question", 1), ("text", 1), ("questions", 1)):
         if getattr(args, name) < least:
             raise HarnessError(f"--{name}: {getattr(args, name)} is too small; at least {least}")
@@ -189,7 +194,9 @@ Assumed: {pace.name}: {pace.device.source};
 {pace.utilization:.0%} of that, for computing alone: no start-up, loading or optimizer;
 conversations {length} (held-out ones are not cut: {held_out}),
 questions of {args.question} tokens (hub tasks: as in tasks/hub/index.yaml), \
-whole texts of {args.text:,} tokens, whole sets of {args.questions:,} questions (--help).
+whole texts of {args.text:,} tokens, whole sets of {args.questions:,} questions (--help);
+for power: a paired standard deviation of {args.paired_sd:g} nats between two orders, as measured on
+the default study, and {normal_power.FLIPS:.0%} of the questions answered right by one of two alone.
 Not planned: fetching the data, and fetching, converting or making the model."""
 
 
@@ -210,6 +217,7 @@ def main() -> None:
     out = args.csv or Path("results", asked.name, f"plan{suffix}.csv")
     write(out, table)
     tell(table, planned, path, pace)
+    print("\npower (80%, 5% two-sided):", *foresight.lines(asked, args.paired_sd), sep="\n- ")
     print(told(args, pace))
     print(f"Written: {out}")
 

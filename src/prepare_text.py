@@ -11,11 +11,15 @@ The form says what the file looks like:
   options     JSON lines with "options" such as "A. sun\nB. moon" and "answer" such as "B. moon"
   true-false  JSON lines with "answer" True or False about a "passage", "contract" or "context"
   conclusions JSON lines with a "legal-claim", the "case" that it cites and two "legal_conclusion"s
+  penn-valid  the validation split of the Penn Treebank as the package `treebank` keeps it
+  penn-test   the same, its test split
 
 A data file of a hub repository (--snapshot FOLDER --files PATTERN, parquet, JSON lines or those
 packed with gzip) has one of these forms:
 
+  alpaca      rows with "instruction", "input" and "output"
   messages    rows with "messages", a list of role and content
+  documents   rows with "text", each a conversation: a turn of the user, an empty answer
   rows        rows with "text", each kept as it is, blank ones too
 """
 
@@ -24,10 +28,11 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compression_order import assets, errors
+from compression_order import assets, errors, penn
 from compression_order.errors import HarnessError
 
 Record = dict[str, Any]
@@ -53,7 +58,7 @@ def parse_args() -> argparse.Namespace:
     hub.add_argument("--files", help="name or pattern of the data files in it")
     hub.add_argument("--take", default="", help='rows, such as "[:10%%]" (default: all)')
     parser.add_argument(
-        "--form", choices=[*FORMS, *ROWS], required=True, help="what the file looks like"
+        "--form", choices=sorted({*FORMS, *ROWS}), required=True, help="what the file looks like"
     )
     parser.add_argument(
         "--limit",
@@ -153,6 +158,7 @@ def text_lines(content: str) -> list[Any]:
 FORMS: dict[str, tuple[Callable[[str], list[Any]], Callable[[Record], Record | None]]] = {
     "alpaca": (json.loads, alpaca),
     "lines": (text_lines, plain),
+    **{f"penn-{split}": (partial(penn.sentences, split=split), plain) for split in penn.SPLITS},
     "jsonl": (json_lines, plain),
     "options": (json_lines, options),
     "true-false": (json_lines, true_false),
@@ -234,22 +240,37 @@ def messages(row: Record) -> Record | None:
     return {"messages": turns} if any(t["role"] == "assistant" for t in turns) else None
 
 
+def document(row: Record) -> Record | None:
+    """Plain text where conversations are read: calibration on it, as the literature does."""
+    turns = {"user": str(row["text"]), "assistant": ""}
+    made = [{"role": role, "content": content} for role, content in turns.items()]
+    return {"messages": made} if row["text"].strip() else None
+
+
 def kept_row(row: Record) -> Record:
     """A row of plain text as it is: the literature joins blank rows too."""
     return {"text": str(row["text"])}
 
 
-ROWS: dict[str, Callable[[Record], Record | None]] = {"messages": messages, "rows": kept_row}
+ROWS: dict[str, Callable[[Record], Record | None]] = {
+    "alpaca": alpaca,
+    "documents": document,
+    "messages": messages,
+    "rows": kept_row,
+}
 
 
 def records_of(args: argparse.Namespace) -> tuple[list[Record], int]:
     """The records that the flags name, and how many were skipped."""
-    if args.form not in ROWS:
+    if args.form in FORMS and not args.snapshot:
         if not (args.archive and args.sha256 and args.member):
             raise HarnessError(f"--form {args.form} needs --archive, --sha256 and --member")
         return convert(assets.read_member(args.archive, args.sha256, args.member), args.form)
-    if not (args.snapshot and args.files):
-        raise HarnessError(f"--form {args.form} needs --snapshot and --files")
+    if not (args.snapshot and args.files and args.form in ROWS):
+        known = ", ".join(ROWS)
+        raise HarnessError(
+            f"--form {args.form} needs --snapshot and --files; of a snapshot: {known}"
+        )
     rows = enumerate(hub_rows(args.snapshot, args.files, args.take), 1)
     made = [checked(ROWS[args.form], row, args.form, number) for number, row in rows]
     usable = [record for record in made if record is not None]

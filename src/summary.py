@@ -4,22 +4,24 @@
 Print what a finished study says: the table, three lines of finding and one line of cost.
 Reads table.csv and the evaluations behind it; writes nothing.
 
-The findings are about orders at full compression: the pipelines that have every stage of the
-study exactly once, so that all of them had the same stages. They are compared on the first
-text with the `documents` protocol (the chat set), else on the first text. One seed tells orders
-apart on this sample of text, not over training runs.
+The findings are about orders at full compression: the orders of the most stages, each once. They
+are compared on the first text with the `documents` protocol (the chat set), else on the first
+text. One seed tells orders apart on this sample of text, not over training runs; findings.md says
+which differences are real.
 """
 
 import argparse
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from compression_order import errors, files, guards, orderings, paired, published, stored_table
+from compression_order.analysis import groups as order_groups
+from compression_order.analysis import words
+from compression_order.analysis.ranking import Orders
 from compression_order.errors import HarnessError
 from compression_order.guards import Records
 from compression_order.table import MISSING
@@ -34,26 +36,6 @@ SHOWN = {
     "top1": ("top1_%", 1, 100.0),
     "published_perplexity": ("published_ppl", 2, 1.0),
 }
-
-
-@dataclass(frozen=True)
-class Orders:
-    """The full orders that can be compared on one text, lowest perplexity first."""
-
-    text: str
-    units: str
-    names: tuple[str, ...]
-    losses: Mapping[str, paired.Array]  # pipeline -> [seeds, units]
-    weights: paired.Array
-    left_out: tuple[str, ...] = ()  # refused, or a loss that is not finite
-
-    def ratio(self, pipeline: str, reference: str) -> paired.Estimate:
-        """Perplexity ratio with its paired standard error."""
-        return paired.ratio(self.losses[pipeline], self.losses[reference], self.weights)
-
-    def z(self, pipeline: str, reference: str) -> float:
-        """Paired z, positive where `pipeline` has the higher perplexity."""
-        return paired.z(self.losses[pipeline], self.losses[reference], self.weights)
 
 
 def parse_args() -> argparse.Namespace:
@@ -156,9 +138,14 @@ def losses_of_base(records: Records, text: str) -> paired.Array:
 
 
 def permutations_of_all(pipelines: Sequence[str]) -> list[str]:
-    """The pipelines that have every stage named by any of them, each exactly once."""
-    every = sorted({token for pipeline in pipelines for token in orderings.split(pipeline)})
-    return [p for p in pipelines if every and sorted(orderings.split(p)) == every]
+    """The orders of the most stages, where these have several orders, each stage once.
+
+    The control arms of a study are stages of their own and leave its orders what they are.
+    """
+    tokens = {pipeline: orderings.split(pipeline) for pipeline in pipelines}
+    once = [p for p, its in tokens.items() if len(set(its)) == len(its)]
+    found = order_groups.full_orders(once)
+    return list(max(found, key=lambda orders: len(orders.stages)).rows) if found else []
 
 
 def best(orders: Orders) -> str:
@@ -167,13 +154,13 @@ def best(orders: Orders) -> str:
         return "not testable in this study, fewer than two orders have every stage"
     first, second = orders.names[:2]
     score = orders.z(second, first)
-    verdict = "separable" if paired.separable(score) else "not separable"
+    verdict = "separable" if orders.separable(second, first) else "not separable"
     factor = orders.ratio(second, first)
     without = f"; not compared, see the notes: {', '.join(orders.left_out)}"
     return (
         f"{first}; the second best, {second}, has {factor.value:.4f} ± {factor.se:.4f} times its "
-        f"{orders.text} perplexity (paired z {score:.1f} over {orders.units}): {verdict} at 95%"
-        f"{without if orders.left_out else ''}"
+        f"{orders.text} perplexity (paired z {score:.1f} over {orders.units}): {verdict} at 95% "
+        f"among {words.count(orders.pairs, 'pair')}{without if orders.left_out else ''}"
     )
 
 
@@ -193,8 +180,8 @@ def split(orders: Orders, figures: published.Published | None) -> str:
     """Whether quantizing before pruning is worse, and by the published size.
 
     The factor is the lowest perplexity of the orders with Q before P over the highest of the
-    others. The split `appears` where the groups do not overlap, the paired z of that pair
-    separates them, and the factor is at least the square root of the published one (half the
+    others. The split `appears` where the groups do not overlap, that pair is
+    separable, and the factor is at least the square root of the published one (half the
     published effect on the log scale); otherwise the sentence says which of these fails.
     """
     early, late = groups(orders.names)
@@ -207,7 +194,7 @@ def split(orders: Orders, figures: published.Published | None) -> str:
     here = f"lowest with Q before P, {low}, is {factor:.3f}x the highest of the others, {high}"
     if factor <= 1:
         verdict = "does not appear, the two groups overlap"
-    elif not paired.separable(orders.z(low, high)):
+    elif not orders.separable(low, high):
         verdict = "does not appear, the two groups are in that order but not separable"
     elif theirs and factor < math.sqrt(theirs):
         verdict = "does not appear as a collapse, the groups are only in that order"

@@ -37,7 +37,7 @@ from compression_order.arms import Rows
 from compression_order.errors import HarnessError
 from compression_order.guards import Records
 from compression_order.published import Figure
-from compression_order.published_claims import Measure, PublishedStudy
+from compression_order.published_claims import Claim, Measure, PublishedStudy
 from compression_order.stored_table import Cells
 from compression_order.study import Study
 from compression_order.verdicts import NOT_TESTABLE, Finding
@@ -158,11 +158,28 @@ def findings(
         *exact_figures.findings(figures, rows, records, asked),
         *exact_figures.one_size(claims.one_size, rows, records),
         *(
-            verdicts.claimed(c, by_name[c.measure], ours[c.measure], theirs[c.measure])
-            for c in claims.claims
+            verdicts.claimed(
+                claim,
+                by_name[claim.measure],
+                unlike(claim, rows, records) or ours[claim.measure],
+                theirs[claim.measure],
+            )
+            for claim in claims.claims
         ),
         *(verdicts.ranking(m, ours[m.name], theirs[m.name]) for m in claims.measures),
     ]
+
+
+def unlike(claim: Claim, rows: Rows, records: Records) -> str | None:
+    """Why a claim about models of one size cannot be tested on ours, or None."""
+    known = [name for name in claim.pipelines if rows.get(name) in records]
+    if not claim.alike or len(known) < len(claim.pipelines):
+        return None
+    counts = {name: records[rows[name]][0].parameters for name in known}
+    if max(counts.values()) <= claim.alike * min(counts.values()):
+        return None
+    told = ", ".join(f"{name} has {count:,}" for name, count in counts.items())
+    return f"it is about models of one size, here within a factor of {claim.alike}: {told}"
 
 
 def printed(measure: Measure, figures: Sequence[Figure]) -> dict[str, Figure]:

@@ -76,7 +76,16 @@ def test_every_job_that_can_go_to_a_cluster_asks_for_memory_and_time():
         rules.add(rule)
         assert rule in LOCAL or {"mem_mb", "runtime"} <= set(asked), block
         assert asked.get("gpu", "0") == "0"
-    assert {"prepare_text", "make_model", "base", "teach", "compress", "measure", "table"} <= rules
+    assert {
+        "prepare_text",
+        "make_model",
+        "base",
+        "teach",
+        "compress",
+        "measure",
+        "table",
+        "analysis",
+    } <= rules
 
 
 def test_the_slurm_profile_keeps_what_every_run_starts_from():

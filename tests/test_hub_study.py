@@ -54,6 +54,7 @@ def test_the_dry_run_of_the_full_study_lists_its_jobs(tmp_path: Path) -> None:
         "compress": 3 * len(nodes),
         "measure": 3 * (1 + len(nodes)),
         "table": 1,
+        "analysis": 1,
         "main_table": 1,
     }
     total = int(counted.pop("total"))

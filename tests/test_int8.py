@@ -75,3 +75,13 @@ def test_where_the_library_cannot_one_sentence_says_so(
     with pytest.raises(HarnessError, match=words):
         lab.stage(lab.base, tmp_path / "Q", METHOD)
     assert not (tmp_path / "Q").exists()
+
+
+@pytest.mark.parametrize("on_quantized", ["adapter", "fake-quant"])
+def test_training_beside_it_and_through_its_grid(
+    on_quantized: str, lab: Lab, tmp_path: Path
+) -> None:
+    lab.stage(lab.base, tmp_path / "Q", METHOD)
+    trained = lab.stage(tmp_path / "Q", tmp_path / "Q-KD", f"--on-quantized={on_quantized}")
+    assert trained["format"] == "bnb-int8" + ("+lora" if on_quantized == "adapter" else "")
+    assert trained["claims"]["finite_logits"]

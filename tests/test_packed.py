@@ -131,6 +131,18 @@ def test_training_on_it_stays_on_its_grid(rounded: Path, lab: Lab, tmp_path: Pat
     assert dense["format"] == "dense"
 
 
+def test_training_through_its_grid_and_beside_it(rounded: Path, lab: Lab, tmp_path: Path) -> None:
+    grid = lab.stage(rounded, tmp_path / "grid" / "Q-KD", "--on-quantized=fake-quant")
+    assert grid["claims"]["grids"] == {"given": 14, "fitted": 0}
+    beside = lab.stage(rounded, tmp_path / "Q-KD", "--on-quantized=adapter", "--adapter.rank=2")
+    assert beside["format"] == "compressed-tensors+lora"
+    ids = torch.arange(3, 43)[None]
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "Q-KD").eval()
+    own = parents.load(tmp_path / "Q-KD", "adapter", torch.bfloat16).model
+    with torch.no_grad():
+        assert torch.equal(plain(ids).logits, own(ids).logits)
+
+
 def test_a_cut_linear_gets_a_new_grid(rounded: Path, lab: Lab, tmp_path: Path) -> None:
     cut = lab.stage(rounded, tmp_path / "Q-P")
     assert cut["claims"]["grids"] == {"given": 8, "fitted": 6}

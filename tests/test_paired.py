@@ -118,6 +118,9 @@ def test_binomial_interval_is_exact() -> None:
     low, high = paired.binomial_interval(3, 20)
     assert stats.binom.sf(2, 20, low) == pytest.approx(0.025)
     assert stats.binom.cdf(3, 20, high) == pytest.approx(0.025)
+    for right in (0, 1, 57, 119, 120):
+        theirs = stats.binomtest(right, 120).proportion_ci(0.997, method="exact")
+        assert paired.binomial_interval(right, 120, 0.997) == pytest.approx(tuple(theirs))
 
 
 def test_mcnemar_by_hand() -> None:

@@ -350,6 +350,18 @@ def test_another_architecture_and_what_does_not_fit(tmp_path: Path) -> None:
     assert "does not fit: Q needs" not in done.stdout
 
 
+def test_a_plan_says_what_the_study_can_find(tmp_path: Path) -> None:
+    done = cli("plan", "--paired-sd=0.1", f"--csv={tmp_path / 'plan.csv'}")
+    assert done.returncode == 0, done.stderr
+    # Cohen: d = 0.4125 is found by 48 pairs with 80% power, and exp(0.04125) is 1.042
+    assert "48 held-out conversations find a perplexity ratio of 1.042" in done.stdout
+    assert "in all of 15 pairs" in done.stdout
+    assert "one seed says nothing about other training runs" in done.stdout
+    assert "a paired standard deviation of 0.1 nats" in done.stdout
+    # too few questions for 10% of them to tell anything
+    assert "boolq none (40 questions)" in done.stdout
+
+
 def test_a_plan_is_the_same_twice(tmp_path: Path) -> None:
     for name in ("one", "two"):
         assert cli("plan", f"--csv={tmp_path / name}").returncode == 0
@@ -363,6 +375,7 @@ def test_a_plan_is_the_same_twice(tmp_path: Path) -> None:
         (["--utilization=1.5"], ["--utilization", "1.5"]),
         (["--utilization=0"], ["--utilization", "0.0"]),
         (["--question=0"], ["--question", "0"]),
+        (["--paired-sd=0"], ["--paired-sd", "0.0"]),
         (["--study=nowhere.yaml"], ["nowhere.yaml", "does not exist"]),
         (["--architecture=gpt-5"], ["gpt-5", "architectures/gpt-5.json", "qwen2.5-3b"]),
         (["--unknown"], ["--unknown"]),

@@ -287,17 +287,17 @@ def solve(weight: Tensor, inverse: Tensor, order: Tensor, take: Callable[..., Te
         weight: [rows, columns].
         inverse: of the Hessian.
         order: the order of the columns.
-        take: (column, its weights now) -> what becomes of them.
+        take: (column, its weights now, all weights now, the inverse of the columns still to
+            come) -> what becomes of them; all are in the order of the columns.
     """
-    weight, inverse = weight.clone(), inverse.clone()
-    for column in order.tolist():
-        kept = take(column, weight[:, column].clone(), weight, inverse)
-        away = (weight[:, column] - kept) / inverse[column, column]
-        weight -= away[:, None] * inverse[column][None]
-        weight[:, column] = kept
-        inverse -= inverse[:, column, None] * inverse[column][None] / inverse[column, column]
-        inverse[column] = inverse[:, column] = 0
-    return weight
+    weight, inverse = weight[:, order].clone(), inverse[order][:, order].clone()
+    for at, column in enumerate(order.tolist()):
+        kept = take(column, weight[:, at].clone(), weight, inverse)
+        row = inverse[at, at:].clone()
+        weight[:, at:] -= torch.outer((weight[:, at] - kept) / row[0], row)
+        weight[:, at] = kept
+        inverse[at + 1 :, at + 1 :] -= torch.outer(row[1:] / row[0], row[1:])
+    return weight[:, order.argsort()]
 
 
 def plain_gptq(made: Made, symmetric: bool) -> Tensor:

@@ -171,6 +171,7 @@ def test_kl_by_brute_force(lab: Lab, tokenizer: PreTrainedTokenizerBase) -> None
     teacher, student = base(lab), other(lab)
     scores = last(student, sample, scoring.reference(teacher, sample))
     total = tokens = agreed = 0.0
+    every: list[float] = []
     for sequence, found in zip(sample.sequences, scores.kl, strict=True):
         with torch.no_grad():
             ids, rows = torch.tensor([sequence]), slice(sample.context - 1, -1)
@@ -179,10 +180,13 @@ def test_kl_by_brute_force(lab: Lab, tokenizer: PreTrainedTokenizerBase) -> None
         kl = (p * (p.log() - q.log())).sum(-1)
         assert found == pytest.approx(float(kl.mean()), rel=1e-4)
         total, tokens = total + float(kl.sum()), tokens + len(kl)
+        every += kl.tolist()
         agreed += float((p.argmax(-1) == q.argmax(-1)).sum())
     record = scoring.fidelity_record("chats", sample, scores)
     assert record["kl"] == pytest.approx(total / tokens, rel=1e-4)
     assert record["top1_agreement"] == pytest.approx(agreed / tokens, abs=1e-12)
+    below = sum(value <= record["kl_p99"] for value in every) / len(every)
+    assert below == pytest.approx(0.99, abs=1 / len(every))
     assert 0 < record["kl"] < 1
     assert 0.5 < record["top1_agreement"] < 1
 

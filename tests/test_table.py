@@ -17,7 +17,7 @@ import pytest
 
 import make_table
 import summary
-from compression_order import errors, guards, orderings, published, table
+from compression_order import errors, guards, orderings, published, table, table_request
 from compression_order.errors import HarnessError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -99,6 +99,7 @@ def add_row(root: Path, pipeline: str, seed: int, more: float, noise: float = 0.
     write(
         at / "fidelity.json",
         {"text": "chat", "sample_sha256": "sample-chat", "kl": 0.0 if bare else more,
+         "kl_p99": 0.0 if bare else 9 * more,
          "top1_agreement": 1.0 if bare else 0.8},
     )  # fmt: skip
     write(at / "lm_eval.json", {"quiz": answers(50 - len(pipeline), 100)})
@@ -450,7 +451,7 @@ def told(root: Path, rows: Sequence[str], study: str | None = "arxiv-2511.19495"
 def test_summary_of_a_split_study(tmp_path: Path) -> None:
     lines = told(results_tree(tmp_path, ALL, noise=0.01), ALL)
     assert lines[-4].startswith("Best order at full compression: P-KD-Q; the second best, P-Q-KD")
-    assert lines[-4].endswith("documents): separable at 95%.")
+    assert lines[-4].endswith("documents): separable at 95% among 15 pairs.")
     assert "(Q-KD-P over P-KD-Q; log ratio 1.8" in lines[-3]
     assert "appears by a factor of" in lines[-2]
     assert "published: 4.30x" in lines[-2]  # 24.07 / 5.60
@@ -465,7 +466,7 @@ def test_both_scripts_run_as_processes(tmp_path: Path) -> None:
     files = ("--csv", root / "table.csv", "--markdown", root / "table.md")
     done = process("make_table.py", *shared, *files, "--rows", *SMALL)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{root}/table.csv: 5 rows, 22 columns\n"
+    assert done.stdout == f"{root}/table.csv: 5 rows, 23 columns\n"
     done = process("summary.py", *shared, "--table", root / "table.csv")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -494,6 +495,18 @@ def test_the_split_is_worded_honestly(late: list[float], early: list[float], wor
     assert words in summary.split(scored({"P-Q": late, "Q-P": early}), figures)
 
 
+def test_the_summary_counts_seeds_as_the_findings_do() -> None:
+    """Two orders far apart on text, but no further than their seeds are."""
+    rng = np.random.default_rng(0)
+    one = 2 + rng.normal(0, 0.01, (3, 40))
+    other = one + 0.1 + np.array([[0.4], [-0.4], [0.0]])
+    orders = summary.Orders(
+        "chat", "40 documents", ("P-Q", "Q-P"), {"P-Q": one, "Q-P": other}, np.ones(40)
+    )
+    assert orders.z("Q-P", "P-Q") > 10
+    assert "): not separable at 95% among 1 pair" in summary.best(orders)
+
+
 def test_summary_of_studies_that_cannot_tell(tmp_path: Path) -> None:
     lines = told(results_tree(tmp_path, ["base", "P", "KD", "P-KD"]), ["base", "P", "KD", "P-KD"])
     assert all("not testable in this study" in line for line in lines[-4:-1])
@@ -518,4 +531,13 @@ def test_summary_without_published_figures_and_with_a_note(tmp_path: Path) -> No
 
 def test_repeated_stages_are_not_full_orders() -> None:
     assert summary.permutations_of_all(["base", "P-Q", "Q-P", "Q-P-Q"]) == ["P-Q", "Q-P"]
-    assert make_table.parse_pairs("--refused", ["A=b=c"]) == {"A": "b=c"}
+
+
+def test_control_arms_leave_the_full_orders_what_they_are() -> None:
+    rows = [*ALL, "P.bare", "P.bare-Q", "Q-P.bare", "KD.ce"]
+    full = [row for row in ALL if row.count("-") == 2]
+    assert summary.permutations_of_all(rows) == full
+
+
+def test_a_pair_has_a_name_and_a_value() -> None:
+    assert table_request.pairs("--refused", ["A=b=c"]) == {"A": "b=c"}

@@ -636,8 +636,8 @@ def test_a_table_from_another_study(tmp_path: Path) -> None:
         ("pipeline,stages", "pipeline,pipeline", "does not name each column once"),
         ("pipeline,", "row,", "`pipeline` among them"),
         ("size_mib", "size", "lacks the column size_mib"),
-        ("\nP,1,", "\nP,", "line 3 does not have 22 cells"),
-        ("\nP,1,", "\nP,,", "line 3 does not have 22 cells"),
+        ("\nP,1,", "\nP,", "line 3 does not have 23 cells"),
+        ("\nP,1,", "\nP,,", "line 3 does not have 23 cells"),
         ("\nKD,", "\nP,", "it has the row P twice"),
         ("\nP,1,1000.00", "\nP,1,many", "size_mib of P is many but"),
         ("\nP,1,1000.00", "\nP,1,1001.00", "size_mib of P is 1001.00 but"),
@@ -654,7 +654,7 @@ def test_a_table_cut_short_or_not_text(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    assert "does not have 22 cells" in refused(tmp_path)
+    assert "does not have 23 cells" in refused(tmp_path)
     path.write_bytes(b"")
     assert "it has no rows" in refused(tmp_path)
     path.write_bytes(b"\xff\xfe\x00")

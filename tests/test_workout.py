@@ -126,6 +126,7 @@ def jobs_of(path: str) -> dict[str, int]:
         "compress": seeds * len(nodes),
         "measure": seeds * (1 + len(nodes)),
         "table": 1,
+        "analysis": 1,
         "main_table": 1,
     }
     if path == FULL:

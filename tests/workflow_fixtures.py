@@ -46,7 +46,7 @@ NODES = [
 ROWS = ["base", *NODES]
 # (rule, pipeline or text or token); a rule without wildcards of its own has ""
 Job = tuple[str, str]
-TABLES: set[Job] = {("table", ""), ("main_table", "")}
+TABLES: set[Job] = {("table", ""), ("analysis", ""), ("main_table", "")}
 
 
 def jobs(nodes: Iterable[str]) -> set[Job]:
@@ -156,7 +156,7 @@ class Copy:
     def forget_table(self) -> None:
         """Delete the tables, so that a run asks for every checkpoint and evaluation again."""
         for folder in ("results", "results/smoke"):
-            for name in ("table.csv", "table.md"):
+            for name in ("table.csv", "table.md", "findings.md"):
                 (self.root / folder / name).unlink()
 
     def copied(self, target: Path) -> "Copy":

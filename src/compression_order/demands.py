@@ -253,8 +253,8 @@ def passing(shape: Architecture, batch: int, length: int, logits: int) -> int:
 
 
 def stored(parent: State, child: State, teacher: int) -> tuple[int, int]:
-    """Bytes that a stage reads and writes; a quantized child is first written dense, aside."""
-    aside = dense_bytes(child.shape) if child.storage else 0
+    """Bytes that a stage reads and writes; what is quantized anew is first written dense, aside."""
+    aside = dense_bytes(child.shape) if child.storage and not child.adapter else 0
     return parent.bytes + teacher, child.bytes + aside
 
 

@@ -6,7 +6,7 @@ base's is refused. `findings` names results that no working model gives.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from compression_order.records import Record, Task, folder, read
 SAME_FACTOR = 1e-6  # relative: perplexities that agree so well are not two measurements
 ONE_ANSWER = 0.99  # share of equal choices from which a task says nothing
 DEGENERATE = 0.5  # share of empty or repetitive texts from which answers say nothing
+FEWEST_MULTIPLES = 3  # rows that one stage multiplies alike: two may agree by chance
 FEWEST_SAMPLES = 20  # with fewer samples equal choices are no surprise
 
 Records = dict[str, tuple[Record, ...]]  # pipeline -> one record a seed
@@ -94,6 +95,9 @@ def findings(records: Records) -> dict[str, list[str]]:
         for record in at_seed:
             texts = [*suspicious(record), *constant_multiples(record, at_seed)]
             found[record.pipeline] += [f"{text}{where}" for text in texts]
+        values = {r.pipeline: [its.value for its in r.perplexity.values()] for r in at_seed}
+        for pipeline, text in constant_steps(values):
+            found[pipeline].append(f"{text}{where}")
     return found
 
 
@@ -116,8 +120,7 @@ def suspicious_task(task: str, result: Task) -> Iterator[str]:
     if not math.isfinite(result.accuracy):
         yield f"acc_{task} is not finite"
         return
-    _, high = paired.binomial_interval(round(float(result.correct.sum())), samples)
-    if high < result.chance:
+    if below_chance(round(float(result.correct.sum())), samples, result.chance):
         yield (
             f"acc_{task} {result.accuracy:.3f} is below chance {result.chance:.3f} "
             "beyond its 95% interval"
@@ -130,6 +133,11 @@ def suspicious_task(task: str, result: Task) -> Iterator[str]:
         yield f"acc_{task}: {broken:.1%} of {samples} answers are empty or repeat one word"
 
 
+def below_chance(right: int, samples: int, chance: float) -> bool:
+    """Whether a share of right answers is below chance beyond its 95% interval."""
+    return paired.binomial_interval(right, samples)[1] < chance
+
+
 def _degenerate(answer: str) -> bool:
     """Whether a text is empty, or one word or one character over and over."""
     words = answer.split()
@@ -140,12 +148,70 @@ def _degenerate(answer: str) -> bool:
 
 
 def constant_multiples(record: Record, others: Sequence[Record]) -> Iterator[str]:
-    """Rows whose perplexities are all the same multiple of this one's: copied, not measured."""
+    """Rows whose perplexities are all the same multiple of this one's: copied, not measured.
+
+    Where a stage left everything as it was its row is named, and the parent, which was measured,
+    is not.
+    """
     texts = list(record.perplexity)
     for other in others:
         if other.pipeline == record.pipeline or len(texts) < 2:
             continue
         factors = [record.perplexity[t].value / other.perplexity[t].value for t in texts]
+        if other.pipeline.startswith(f"{record.pipeline}-") and set(factors) == {1.0}:
+            continue
         finite = np.all(np.isfinite(factors))
         if finite and max(factors) - min(factors) <= SAME_FACTOR * min(factors):
             yield f"every perplexity is {factors[0]:.6f} times that of {other.pipeline}"
+
+
+def constant_steps(
+    perplexities: Mapping[str, Sequence[float]], rounding: float = 0.0
+) -> Iterator[tuple[str, str]]:
+    """Rows whose last stage multiplies their parent's perplexities as it does other parents'.
+
+    A stage that was run damages every parent differently. Where three rows or more have one
+    factor, on every text, they were computed from their parents, not measured.
+
+    Args:
+        perplexities: pipeline -> perplexity of each text.
+        rounding: half a unit of the last digit, where the perplexities are printed ones.
+
+    Returns:
+        Pairs of a pipeline and what is wrong with it.
+    """
+    steps: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for pipeline, values in perplexities.items():
+        before = perplexities.get(orderings.parent(pipeline))
+        if pipeline != orderings.BASE and before and np.all(np.isfinite([*values, *before])):
+            ends = [_factor(a, b, rounding) for a, b in zip(values, before, strict=True)]
+            steps.setdefault(orderings.last(pipeline), {})[pipeline] = ends
+    for step, rows in steps.items():
+        for pipeline in rows:
+            alike = _alike(pipeline, rows)
+            if len(alike) >= FEWEST_MULTIPLES:
+                others = ", ".join(other for other in alike if other != pipeline)
+                yield pipeline, f"{step} multiplies every perplexity by one factor as in {others}"
+
+
+def _factor(value: float, before: float, rounding: float) -> tuple[float, float]:
+    """The least and the largest factor that two rounded numbers can have."""
+    low = (value - rounding) / (before + rounding)
+    high = (value + rounding) / (before - rounding)
+    return low * (1 - SAME_FACTOR), high * (1 + SAME_FACTOR)
+
+
+def _alike(pipeline: str, rows: Mapping[str, Sequence[tuple[float, float]]]) -> list[str]:
+    """The row and others, every two of which may have one factor on every text."""
+    found = [pipeline]
+    for other in rows:
+        if other != pipeline and all(_overlap(rows[other], rows[its]) for its in found):
+            found.append(other)
+    return found
+
+
+def _overlap(one: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> bool:
+    return all(
+        a_low <= b_high and b_low <= a_high
+        for (a_low, a_high), (b_low, b_high) in zip(one, other, strict=True)
+    )

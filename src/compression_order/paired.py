@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest, norm, t
+from scipy.stats import beta, binomtest, norm, t
 
 Array = NDArray[np.float64]
 Z_95 = 1.959964  # two-sided 95% of the normal distribution
@@ -144,8 +144,10 @@ def binomial_se(accuracy: float, samples: int) -> float:
 
 def binomial_interval(right: int, samples: int, level: float = 0.95) -> tuple[float, float]:
     """Exact (Clopper-Pearson) interval of a share of right answers."""
-    interval = binomtest(right, samples).proportion_ci(confidence_level=level, method="exact")
-    return float(interval.low), float(interval.high)
+    tail = (1 - level) / 2
+    low = beta.ppf(tail, right, samples - right + 1) if right else 0.0
+    high = beta.isf(tail, right + 1, samples - right) if right < samples else 1.0
+    return float(low), float(high)
 
 
 def mcnemar(correct: ArrayLike, other: ArrayLike) -> float:

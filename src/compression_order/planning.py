@@ -12,6 +12,7 @@ from typing import Any
 
 from compression_order import demands, evaluation_demands, formulas, orderings, plans, shapes
 from compression_order.demands import Demand, Memory, State
+from compression_order.errors import HarnessError
 from compression_order.evaluation_demands import Assumed
 from compression_order.orderings import BASE, Stage
 from compression_order.shapes import Architecture
@@ -114,14 +115,26 @@ def child(parent: State, stage: Stage) -> State:
     Raises:
         HarnessError: the method has no formulas, or the stage would leave nothing or all.
     """
-    made: State = plans.load(stage).child(parent, stage)
+    try:
+        made: State = plans.load(stage).child(parent, stage)
+    except HarnessError as fault:
+        raise _at(stage, fault) from None
     return made
+
+
+def _at(stage: Stage, fault: HarnessError) -> HarnessError:
+    """A fault with the stage that it is of; some name a key of it already."""
+    key = f"stages.{stage.token}"
+    return fault if str(fault).startswith(key) else HarnessError(f"{key}: {fault}")
 
 
 def _stage(study: Study, node: str, parent: State, assumed: Assumed) -> Job:
     stage = study.stages[orderings.last(node)]
     made = child(parent, stage)
-    demand: Demand = plans.load(stage).demand(study, stage, parent, made, assumed)
+    try:
+        demand: Demand = plans.load(stage).demand(study, stage, parent, made, assumed)
+    except HarnessError as fault:
+        raise _at(stage, fault) from None
     teacher = [f"teacher {study.cache_token(stage.token)}"] if stage.kind == "distill" else []
     after = (orderings.parent(node), *teacher)
     return Job(node, stage.kind, node, len(study.seeds), after, demand, made)

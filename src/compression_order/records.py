@@ -25,6 +25,7 @@ class Perplexity:
     losses: Array
     weights: Array
     value: float
+    tokens: float  # that were scored
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Distance to base on one text: mean KL (nats per token) and share of equal top-1 tokens."""
+    """Distance to base on one text.
+
+    Attributes:
+        sample: hash of the scored token ids.
+        kl: mean KL(base || row), nats a token.
+        kl_p99: its 99th percentile over tokens.
+        top1: share of tokens with the same likeliest next token.
+    """
 
     sample: str
     kl: float
+    kl_p99: float
     top1: float
 
 
@@ -120,7 +129,8 @@ def _perplexity(path: Path, entry: Any, text: str) -> Perplexity:
     with np.errstate(over="ignore"):
         again = float(np.exp(np.sum(weights * losses) / np.sum(weights)))
     _require_agreement(path, f"perplexity of {text!r}", value, again)
-    return Perplexity(protocol, _field(path, entry, "sample_sha256", text), losses, weights, value)
+    sample, tokens = _field(path, entry, "sample_sha256", text), float(np.sum(counts))
+    return Perplexity(protocol, sample, losses, weights, value, tokens)
 
 
 def _task(path: Path, entry: Any, task: str) -> Task:
@@ -152,7 +162,7 @@ def _answers(path: Path, entry: Any, task: str, samples: int) -> tuple[str, ...]
 
 def _fidelity(path: Path, entry: Any) -> Fidelity:
     sample = _field(path, entry, "sample_sha256")
-    return Fidelity(sample, _number(path, entry, "kl"), _number(path, entry, "top1_agreement"))
+    return Fidelity(sample, *(_number(path, entry, k) for k in ("kl", "kl_p99", "top1_agreement")))
 
 
 def _checkpoint(seed_folder: Path, pipeline: str, seed: int) -> dict[str, Any]:

@@ -151,6 +151,10 @@ def unfit(row: str, records: Records) -> str | None:
         others = [replicates[nth] for replicates in records.values()]
         for copied in guards.constant_multiples(record, others):
             return copied
+        values = {o.pipeline: [its.value for its in o.perplexity.values()] for o in others}
+        for name, multiplied in guards.constant_steps(values):
+            if name == row:
+                return multiplied
     return None
 
 
@@ -171,9 +175,9 @@ def accuracy(rows: Rows, records: Records, wanted: Sequence[str] | None = None) 
     left_out = {name: why for name, row in rows.items() if (why := unfit(row, records))}
     fit = {name: records[row] for name, row in rows.items() if name not in left_out}
     asked = [t for t in records[orderings.BASE][0].tasks if wanted is None or t in wanted]
-    useless = {task: why for task in asked if (why := _useless(task, fit))}
-    tasks = [task for task in asked if task not in useless]
-    reasons = "; ".join(f"{task}: {why}" for task, why in useless.items())
+    unfit_sets = {task: why for task in asked if (why := useless(task, fit))}
+    tasks = [task for task in asked if task not in unfit_sets]
+    reasons = "; ".join(f"{task}: {why}" for task, why in unfit_sets.items())
     if not tasks:
         return f"no question set can rank these rows ({reasons or 'none was asked'})"
     parts = {task: _right(task, fit) for task in tasks}  # [rows, seeds, questions]
@@ -204,7 +208,7 @@ def _right(task: str, fit: Mapping[str, Sequence[Record]]) -> Array:
     return np.array([[r.tasks[task].correct for r in records] for records in fit.values()])
 
 
-def _useless(task: str, fit: Mapping[str, Sequence[Record]]) -> str | None:
+def useless(task: str, fit: Mapping[str, Sequence[Record]]) -> str | None:
     """Why a question set cannot rank these rows, or None."""
     base = fit[orderings.BASE][0].tasks[task]
     right, samples = round(float(base.correct.sum())), len(base.correct)

@@ -11,6 +11,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -165,12 +166,14 @@ class Scores:
         counts: predicted tokens.
         kl: mean KL(base || model), nats; empty without a reference.
         agreement: share of tokens whose likeliest next token is the base's; likewise.
+        token_kl: KL of every token of the sample, in its order; likewise.
     """
 
     losses: list[float] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     kl: list[float] = field(default_factory=list)
     agreement: list[float] = field(default_factory=list)
+    token_kl: list[float] = field(default_factory=list)
 
 
 def score(
@@ -195,25 +198,31 @@ def score(
         for begin in range(0, len(states), CHUNK):
             rows = slice(begin, begin + CHUNK)
             logits = (states[rows] @ head.T).detach().float()
-            sums += _sums(logits, targets[rows], against.logits(i, rows) if against else None)
-        loss, kl, agreement = (sums / len(states)).tolist()
+            base = against.logits(i, rows) if against else None
+            kl = None if base is None else _kl(logits, base)
+            sums += _sums(logits, targets[rows], base, kl)
+            scores.token_kl += [] if kl is None else kl.tolist()
+        loss, divergence, agreement = (sums / len(states)).tolist()
         scores.losses.append(loss)
         scores.counts.append(len(states))
         if against:
-            scores.kl.append(kl)
+            scores.kl.append(divergence)
             scores.agreement.append(agreement)
         yield scores
 
 
-def _sums(logits: Tensor, targets: Tensor, base: Tensor | None) -> Tensor:
-    log_probs = logits.log_softmax(-1)
-    loss = F.nll_loss(log_probs, targets, reduction="sum").double()
-    if base is None:
+def _kl(logits: Tensor, base: Tensor) -> Tensor:
+    """[tokens]: KL(base || model), nats."""
+    log_probs, base_log_probs = logits.log_softmax(-1), base.log_softmax(-1)
+    return (base_log_probs.exp() * (base_log_probs - log_probs)).sum(-1).double()
+
+
+def _sums(logits: Tensor, targets: Tensor, base: Tensor | None, kl: Tensor | None) -> Tensor:
+    loss = F.cross_entropy(logits, targets, reduction="sum").double()
+    if base is None or kl is None:
         return torch.stack([loss, loss * 0, loss * 0])
-    base_log_probs = base.log_softmax(-1)
-    kl = (base_log_probs.exp() * (base_log_probs - log_probs)).sum().double()
     agreement = (base.argmax(-1) == logits.argmax(-1)).sum().double()
-    return torch.stack([loss, kl, agreement])
+    return torch.stack([loss, kl.sum(), agreement])
 
 
 def weighted_mean(values: Sequence[float], counts: Sequence[int]) -> float:
@@ -243,7 +252,7 @@ def perplexity_record(sample: Sample, scores: Scores) -> dict[str, Any]:
 
 
 def fidelity_record(text: str, sample: Sample, scores: Scores) -> dict[str, Any]:
-    """`fidelity.json`: token-weighted means and the values of each document."""
+    """`fidelity.json`: token-weighted means, the values of each document, the 99th percentile."""
     return {
         "text": text,
         "sample_sha256": sample.digest,
@@ -251,6 +260,7 @@ def fidelity_record(text: str, sample: Sample, scores: Scores) -> dict[str, Any]
         "counts": scores.counts,
         "kl": weighted_mean(scores.kl, scores.counts),
         "kl_per_document": scores.kl,
+        "kl_p99": float(np.quantile(scores.token_kl, 0.99)),
         "top1_agreement": weighted_mean(scores.agreement, scores.counts),
         "top1_agreement_per_document": scores.agreement,
     }

@@ -17,7 +17,7 @@ from compression_order.orderings import Plan, Stage
 from compression_order.settings import COMMON, adapts, flags
 
 PUBLISHED = "published/published.csv"
-PLAIN_FORMS = ("lines", "jsonl", "rows")
+PLAIN_FORMS = ("lines", "jsonl", "rows", "penn-valid", "penn-test")
 HUB = "assets/hub"
 
 

@@ -51,6 +51,7 @@ REGISTRY = (
     Column("ppl_<text>_ratio_se", "x", 5, "paired standard error of the ratio (delta method)"),
     Column("kl", "nats/token", 5, "mean KL(base || row) on held-out text"),
     Column("kl_sd", "nats/token", 5, _SD, spread=True),
+    Column("kl_p99", "nats/token", 4, "99th percentile of that KL over tokens"),
     Column("top1", "0..1", 4, "share of tokens where base and row put the same token first"),
     Column("acc_<task>", "0..1", 4, "accuracy"),
     Column("acc_<task>_sd", "0..1", 4, _SD, spread=True),
@@ -169,6 +170,7 @@ def _measured(ours: Sequence[Record], bases: Sequence[Record]) -> Row:
         "parameters": _mean([r.parameters for r in ours]),
         "kl": _mean([r.fidelity.kl if r.fidelity else 0.0 for r in ours]),
         "kl_sd": _sd([r.fidelity.kl if r.fidelity else 0.0 for r in ours]),
+        "kl_p99": _mean([r.fidelity.kl_p99 if r.fidelity else 0.0 for r in ours]),
         "top1": _mean([r.fidelity.top1 if r.fidelity else 1.0 for r in ours]),
     }
     for text in bases[0].perplexity:

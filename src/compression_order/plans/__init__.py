@@ -10,6 +10,7 @@ this package, so that editing a plan makes no checkpoint stale. A half offers
 
 import importlib
 import importlib.util
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from types import ModuleType
@@ -120,6 +121,22 @@ def tuning(stage: Stage, parent: State, made: State, assumed: Assumed) -> Traini
     return replace(how, rounded=stage.on_quantized == "fake-quant" and parent.storage is not None)
 
 
+def require_whole(shape: Architecture, size: int, what: str) -> None:
+    """Refuse groups of `size` columns that a linear of the decoder layers does not hold whole.
+
+    Raises:
+        HarnessError: which columns they do not divide, and which sizes would.
+    """
+    widths = sorted({columns for _, columns in shape.matrices})
+    for columns in widths:
+        if columns % size:
+            whole = math.gcd(*widths)
+            raise HarnessError(
+                f"{what} does not divide the {columns} columns of a linear; choose a divisor of "
+                f"{whole}"
+            )
+
+
 def windows(stage: Stage, parent: State, assumed: Assumed, documents: int) -> demands.Part:
     """A calibration on windows of equal length: as many as asked for, or as `documents` fill."""
     longest, most = setting(stage, "seq_len"), setting(stage, "windows")
@@ -132,6 +149,9 @@ def zero(
 ) -> Demand:
     """A pruning of single weights: calibrates on windows (or not), and recovers."""
     longest = setting(stage, "seq_len") if calibration else 0
+    pattern = setting(stage, "pattern")
+    if ":" in pattern:
+        require_whole(parent.shape, int(pattern.partition(":")[2]), f"pattern {pattern}")
     how = training(stage, "recovery", assumed)
     return demands.prune(parent, made, calibration, 1, longest, how)
 

@@ -10,6 +10,7 @@ from compression_order.study import Study
 def child(parent: State, stage: Stage) -> State:
     """The parent's shape in packed codes."""
     size, symmetric = plans.setting(stage, "group_size"), plans.setting(stage, "symmetric")
+    plans.require_whole(parent.shape, size, f"group_size {size}")
     return State(parent.shape, formulas.Packed(4, size, symmetric))
 
 

@@ -39,6 +39,8 @@ class Claim:
         collapse: whether the gap must also be a collapse: at least half the published one on
             the log scale, that is, at least the square root of the published factor.
         rival: another order of groups, whose gap is told beside, for comparison only.
+        alike: largest factor between the parameters of its pipelines where the statement is about
+            models of one size; 0 where they may differ.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Claim:
     ascending: tuple[tuple[str, ...], ...]
     collapse: bool = False
     rival: tuple[tuple[str, ...], ...] = ()
+    alike: float = 0.0
 
     @property
     def pipelines(self) -> tuple[str, ...]:

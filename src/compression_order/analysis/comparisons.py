@@ -1,0 +1,123 @@
+"""Families of perplexity contrasts, each corrected as a whole, as analysis.json holds them."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, permutations
+from typing import Any
+
+import numpy as np
+
+from compression_order import orderings, paired
+from compression_order.analysis import estimates, families, samples
+from compression_order.analysis.estimates import Coefficients, Sample
+from compression_order.analysis.groups import Orders
+from compression_order.paired import Array
+
+Entry = dict[str, Any]
+Asked = tuple[Entry, Coefficients]  # what names a comparison, and its contrast
+
+
+def tested(sample: Sample, asked: Sequence[Asked], drawn: Mapping[str, Array]) -> list[Entry]:
+    """Every comparison with its effect, intervals, p-values and verdict.
+
+    Args:
+        sample: the losses.
+        asked: the family.
+        drawn: bootstrap draws of the rows, from `samples.draws`.
+    """
+    effects = [estimates.contrast(sample, c, samples.spread_of(sample, list(c))) for _, c in asked]
+    verdicts = families.corrected([effect.p for effect in effects])
+    level = families.simultaneous_level(len(asked))
+    found = []
+    for (label, c), effect, verdict in zip(asked, effects, verdicts, strict=True):
+        redrawn = np.sum([weight * drawn[row] for row, weight in c.items()], axis=0)
+        found.append(
+            {
+                **label,
+                "log_ratio": effect.value,
+                "ratio": math.exp(effect.value),
+                "se": effect.se,
+                "df": effect.df,
+                "se_text": effect.unit_se,
+                "sd_units": effect.unit_sd,
+                "sd_seeds": effect.seed_sd,
+                **verdict,
+                "interval": _ratios(effect.interval()),
+                "simultaneous": _ratios(effect.interval(level)),
+                "bootstrap_text": _ratios(paired.expanded_interval(redrawn, len(sample.weights))),
+            }
+        )
+    return found
+
+
+def _ratios(interval: tuple[float, float]) -> list[float]:
+    with np.errstate(over="ignore"):
+        return [float(np.exp(end)) for end in interval]
+
+
+def pairs(rows: Sequence[str]) -> list[Asked]:
+    """Every two rows, the first over the second."""
+    return [
+        ({"first": a, "second": b}, estimates.pair(a, b)) for a, b in combinations(rows, 2)
+    ]  # fmt: skip
+
+
+def positions(orders: Orders, available: Sequence[str]) -> list[Asked]:
+    """Main effect of each stage at each position over the mean of all orders.
+
+    None unless every order of distinct stages is there, the effects would mix otherwise; nor with
+    two stages, whose one swap says the same.
+    """
+    stages = orders.stages
+    if len(set(stages)) < len(stages) or len(stages) < 3:
+        return []
+    every = [orderings.join(order) for order in permutations(stages)]
+    if not set(every) <= set(available):
+        return []
+    asked: list[Asked] = []
+    for stage in stages:
+        for nth in range(len(stages)):
+            at = [row for row in every if orderings.split(row)[nth] == stage]
+            c = {row: (row in at) / len(at) - 1 / len(every) for row in every}
+            asked.append(({"stage": stage, "position": nth + 1}, c))
+    return asked
+
+
+def commutators(rows: Sequence[str]) -> list[Asked]:
+    """Every two rows that differ by two neighbouring stages alone: ...-X-Y-... over ...-Y-X-..."""
+    asked: list[Asked] = []
+    for one, other in combinations(rows, 2):
+        at = _swapped(orderings.split(one), orderings.split(other))
+        if at is not None:
+            tokens = orderings.split(one)
+            label = {
+                "first": one,
+                "second": other,
+                "swapped": [tokens[at], tokens[at + 1]],
+                "after": orderings.join(tokens[:at]),
+                "then": "-".join(tokens[at + 2 :]),
+            }
+            asked.append((label, estimates.pair(one, other)))
+    return asked
+
+
+def _swapped(one: Sequence[str], other: Sequence[str]) -> int | None:
+    """Where two sequences have two neighbours the other way round, and differ nowhere else."""
+    if len(one) != len(other):
+        return None
+    differ = [n for n, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
+    if len(differ) != 2 or differ[1] != differ[0] + 1:
+        return None
+    at = differ[0]
+    return at if (one[at], one[at + 1]) == (other[at + 1], other[at]) else None
+
+
+def mean_absolute(sample: Sample, first: str, second: str) -> float:
+    """Mean over seeds and units of |loss difference|, nats per token: a distance of two models."""
+    distance = np.abs(sample.losses[first] - sample.losses[second]).mean(axis=0)
+    return paired.mean_se(distance, sample.weights).value
+
+
+def comparable(rows: Sequence[str], sample: Sample) -> Iterator[str]:
+    """The rows that the sample holds, in their order."""
+    return (row for row in rows if row in sample.losses)
