@@ -27,7 +27,7 @@ MEM_MB ?= $(shell $(PYTHON) docker/memory_mb.py)
 SNAKEMAKE = $(IN_ENV) snakemake $(TARGET) --cores all --resources mem_mb=$(MEM_MB) gpu=$(GPUS) $(CONFIGFILE)
 CONFIGFILE = $(if $(filter-out config.yaml,$(STUDY)),--configfile $(STUDY))
 
-.PHONY: help env controller quant-env table smoke dry-run plan verdict findings unlock test slurm-test image image-test \
+.PHONY: help env controller quant-env table smoke dry-run plan verdict changes findings unlock test slurm-test image image-test \
 	lint format lock cuda-lock dev-env study clean
 
 help: ## List the targets
@@ -60,6 +60,9 @@ plan: env study ## Sizes, FLOPs, memory and hours of STUDY, before anything runs
 
 verdict: env study ## Every published claim against the table of STUDY: reproduced or not
 	$(IN_ENV) python src/verdict.py --study $(STUDY)
+
+changes: env study ## What each stage of STUDY changed, added to each sequence of stages
+	$(IN_ENV) python src/changes.py --study $(STUDY)
 
 findings: TARGET = results/findings.md
 findings: env study ## What the numbers of STUDY mean: results/findings.md, made and shown

@@ -2,7 +2,7 @@
 
 
 rule table:
-    """One row a pipeline: sizes, scores with their uncertainty, and the published figures."""
+    """One row a pipeline, with scores and their uncertainty; and what each stage changed."""
     input:
         manifests=every("checkpoints/{pipeline}/checkpoint.json"),
         evaluations=[
@@ -13,6 +13,7 @@ rule table:
     output:
         csv="results/{study}/table.csv",
         markdown="results/{study}/table.md",
+        changes="results/{study}/changes.csv",
     log:
         "logs/{study}/table.log",
     resources:
@@ -25,6 +26,7 @@ rule table:
             {params.flags:q} \
             --csv {output.csv:q} \
             --markdown {output.markdown:q} \
+            --changes {output.changes:q} \
             2>&1 | tee {log:q}
         """
 

@@ -2,7 +2,8 @@
     --seeds 0 --csv results/smoke/table.csv --markdown results/smoke/table.md
 
 Assemble the comparison table of a study from its evaluations: table.csv for programs, with
-every column, and table.md for reading, with fewer. Nothing is measured here.
+every column, and table.md for reading, with fewer; with --changes also what each stage changed.
+Nothing is measured here.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from compression_order import errors, files, orderings, published, table, table_request
+from compression_order import changes, errors, files, orderings, published, table, table_request
 from compression_order.guards import Records
 from compression_order.markdown import grid
 from compression_order.table import MISSING, Row, Table, show
@@ -25,6 +26,7 @@ def parse_args() -> argparse.Namespace:
     out = parser.add_argument_group("what is written")
     out.add_argument("--csv", required=True, type=Path, help="every column, n/a where nothing is")
     out.add_argument("--markdown", required=True, type=Path, help="the same rows for reading")
+    out.add_argument("--changes", type=Path, help="every pipeline against its parent (CSV)")
     return parser.parse_args()
 
 
@@ -33,7 +35,11 @@ def main() -> None:
     asked = table_request.read(args)
     made = table.build(asked.rows, asked.records, asked.refused, asked.figures, asked.arms)
     page = markdown(asked.study, made, asked.records, asked.figures)
-    for path, text in ((args.csv, table.to_csv(made)), (args.markdown, page)):
+    written = [(args.csv, table.to_csv(made)), (args.markdown, page)]
+    if args.changes:
+        moved = changes.build(asked.rows, asked.records, asked.refused)
+        written.append((args.changes, changes.to_csv(moved)))
+    for path, text in written:
         with files.replacing(path) as aside:
             aside.write_text(text, encoding="utf-8", newline="\n")
     print(f"{args.csv}: {len(made.rows)} rows, {len(made.columns)} columns")

@@ -54,6 +54,11 @@ def parse_args() -> argparse.Namespace:
         help="lm-eval's own task or group, a colon, and the questions of each leaf, 0: all",
     )  # fmt: skip
     add(
+        "--hub-shots", action="append", default=[],
+        help="task of --hub-tasks, a colon, and the solved examples before each question "
+        "(default: lm-eval's)",
+    )  # fmt: skip
+    add(
         "--dataset", action="append", default=[],
         help="hub dataset that --hub-tasks read, an equals sign, and the folder of its snapshot",
     )  # fmt: skip
@@ -108,7 +113,7 @@ def prepare(args: argparse.Namespace, scratch: Path) -> list[questions.Prepared]
     """Load all questions, before anything that takes long."""
     folders = hub_questions.snapshots(args.dataset)
     sources = hub_questions.Sources(folders, args.task_folder, args.nltk)
-    asked = [hub_questions.HubAsked.parse(task) for task in args.hub_tasks]
+    asked = hub_questions.parse(args.hub_tasks, args.hub_shots)
     local = questions.prepare([questions.Asked.parse(task) for task in args.tasks])
     return [*local, *hub_questions.prepare(asked, sources, scratch)]
 

@@ -10,6 +10,7 @@ The form says what the file looks like:
   jsonl       JSON lines of {"text"}
   options     JSON lines with "options" such as "A. sun\nB. moon" and "answer" such as "B. moon"
   true-false  JSON lines with "answer" True or False about a "passage", "contract" or "context"
+  conclusions JSON lines with a "legal-claim", the "case" that it cites and two "legal_conclusion"s
   penn-valid  the validation split of the Penn Treebank as the package `treebank` keeps it
   penn-test   the same, its test split
 
@@ -130,6 +131,21 @@ def true_false(record: Record) -> Record | None:
     }
 
 
+def conclusions(record: Record) -> Record | None:
+    """A claim of law to support with one of two conclusions, the first (0) or the second (1)."""
+    if record["correct_choice"] not in ("a", "b"):
+        raise Malformed(f"the choice {record['correct_choice']!r} is neither 'a' nor 'b'")
+    choices = [record[f"legal_conclusion_{letter}"].strip() for letter in "ab"]
+    if choices[0] == choices[1]:
+        return None
+    return {
+        "passage": record["case"].strip(),
+        "question": record["legal-claim"].strip(),
+        "choices": choices,
+        "answer": "ab".index(record["correct_choice"]),
+    }
+
+
 def json_lines(content: str) -> list[Any]:
     # split at "\n" alone: other line separators may stand inside a JSON string
     return [json.loads(line) for line in content.split("\n") if line.strip()]
@@ -146,6 +162,7 @@ FORMS: dict[str, tuple[Callable[[str], list[Any]], Callable[[Record], Record | N
     "jsonl": (json_lines, plain),
     "options": (json_lines, options),
     "true-false": (json_lines, true_false),
+    "conclusions": (json_lines, conclusions),
 }
 
 

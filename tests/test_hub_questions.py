@@ -134,6 +134,27 @@ def test_choices_are_scored_as_lm_eval_scores_them(
 
 
 @pytest.mark.slow
+def test_examples_before_a_question_come_from_the_datasets_own_split(
+    lab: Lab, snapshots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: dict[str, Any] = {}
+    real = questions.simple_evaluate
+    monkeypatch.setattr(
+        questions, "simple_evaluate", lambda **s: kept.update(real(**s)) or kept
+    )  # fmt: skip
+    for shots in (None, 2):
+        asked = [HubAsked("mmlu_international_law", 3, shots)]
+        scratch = tmp_path / str(shots)
+        given = sources(snapshots, None, "mmlu_international_law")
+        prepared = hub_questions.prepare(asked, given, scratch)
+        entry = questions.answer(model(lab), prepared)["mmlu_international_law"]
+        assert entry["shots"] == (shots or 0)
+        for sample in kept["samples"]["mmlu_international_law"]:
+            prompt = sample["arguments"][0][0]
+            assert prompt.count("Answer:") == 1 + (shots or 0)
+            assert prompt.endswith("Answer:")
+
+
 def test_a_group_is_one_record_weighted_as_lm_eval_weights_it(
     lab: Lab, snapshots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,6 +381,8 @@ def test_what_cannot_be_asked_is_told_before_a_model_is_loaded(
     ("flags", "says"),
     [
         (["--hub-tasks=mmlu"], ["--hub-tasks: 'mmlu'", "mmlu:20"]),
+        (["--hub-tasks=mmlu:1", "--hub-shots=mmlu"], ["--hub-shots: 'mmlu'", "examples"]),
+        (["--hub-tasks=mmlu:1", "--hub-shots=piqa:1"], ["--hub-shots: 'piqa' is not asked"]),
         (["--dataset=cais/mmlu"], ["--dataset: 'cais/mmlu'", "equals sign"]),
         (["--dataset=cais/mmlu=no/such"], ["--dataset: the folder no/such of cais/mmlu"]),
         (["--hub-tasks=piqa:1", "--task-folder=pica"], ["--task-folder", "'pica'"]),

@@ -105,6 +105,18 @@ def test_the_flags_and_inputs_of_a_study() -> None:
     assert built.hub_flags(folders["google/IFEval"]) == []  # all files
 
 
+def test_examples_before_a_question_are_the_studys_where_it_names_them() -> None:
+    config = asking({"mmlu_stem": 100, "arc_easy": 0, "gsm8k": 1})
+    config["evaluations"]["hub_shots"] = {"mmlu_stem": 5, "gsm8k": 2}
+    flags = build(config).measure_flags()
+    assert [f for f in flags if "shots" in f] == ["--hub-shots=mmlu_stem:5", "--hub-shots=gsm8k:2"]
+    assumed = evaluation_demands.Assumed(conversation=0, question=64, text=1, questions=1000)
+    found = {t.name: t.length for t in evaluation_demands.tasks(build(config), assumed, ROOT)}
+    assert found["mmlu_stem"] == 6 * INDEX["mmlu_stem"].tokens
+    assert found["gsm8k"] == INDEX["gsm8k"].tokens // 2  # two examples and the question, of six
+    assert found["arc_easy"] == INDEX["arc_easy"].tokens
+
+
 def test_a_study_without_hub_tasks_reads_nothing_more() -> None:
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     built = build(config)
@@ -155,6 +167,10 @@ FAULTS = [
     (
         without(asking(ALL), "packages", "llama-index-core"),
         ["evaluations.nltk.package", "`packages`"],
+    ),
+    (
+        put(asking({"piqa": 1}), {"mmlu": 5}, "evaluations", "hub_shots"),
+        ["evaluations.hub_shots", "'mmlu' is not asked"],
     ),
     (of_the_hub_alone(ALL), ["evaluations.nltk.package", "'llama-index-core'", "define it"]),
 ]

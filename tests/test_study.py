@@ -50,7 +50,7 @@ def test_a_shipped_study_is_valid_and_all_it_names_exists(path):
     for name in config["evaluations"]["tasks"]:
         task = yaml.safe_load((ROOT / study.task_path(name)).read_text())
         assert name in (task["task"], task.get("task_alias"))
-        assert config["text"][name]["form"] in ("options", "true-false")
+        assert config["text"][name]["form"] in ("options", "true-false", "conclusions")
     assert config["text"][config["splits"]["text"]]["form"] in (
         "alpaca",
         "documents",

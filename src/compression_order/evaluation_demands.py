@@ -103,9 +103,10 @@ def tasks(study: Study, assumed: Assumed, root: Path) -> list[Questions]:
     ]
     known = hub_tasks.index(root)
     hub = [
-        Questions(name, row.asked(n) * row.passes, row.tokens, row.generated)
+        Questions(name, row.asked(n) * row.passes, tokens, row.generated)
         for name, n in hub_tasks.asked(study.config).items()
         for row in [known[name]]
+        for tokens in [hub_tasks.tokens(study.config, name, row)]
     ]
     return [*local, *hub]
 

@@ -2,7 +2,8 @@
 
 lm-eval's configuration of a task is used as it is, but for where its data lie: `dataset_path`
 becomes a folder with just the files of the snapshot. Examples before a question are as many as
-lm-eval's configuration says, and no chat template is applied: prompts are those for base models.
+lm-eval's configuration says, unless the study names a number, and no chat template is applied:
+prompts are those for base models.
 
 lm-eval reads all its 14,000 task files to know one name, which takes 5 to 10 seconds a process,
 unless it is told in which folders to look.
@@ -31,25 +32,40 @@ UNREADABLE = (
 
 @dataclass(frozen=True)
 class HubAsked:
-    """A task or group by lm-eval's name, and the questions asked of each leaf (0: all)."""
+    """A task or group by lm-eval's name.
+
+    Attributes:
+        name: of the task or group.
+        count: questions asked of each leaf, 0: all.
+        shots: solved examples before each question, None: as lm-eval's configuration says.
+    """
 
     name: str
     count: int
+    shots: int | None = None
 
-    @classmethod
-    def parse(cls, text: str) -> "HubAsked":
-        """Read `mmlu:20`.
 
-        Raises:
-            HarnessError: it is not of that form.
-        """
-        name, _, count = text.rpartition(":")
-        if not count.isdigit() or not name:
-            raise HarnessError(
-                f"--hub-tasks: {text!r} is not a task, a colon and a number of questions; "
-                "write it as mmlu:20"
-            )
-        return cls(name, int(count))
+def parse(tasks: Sequence[str], shots: Sequence[str]) -> list[HubAsked]:
+    """What the flags `--hub-tasks mmlu:20` and `--hub-shots mmlu:5` ask.
+
+    Raises:
+        HarnessError: one is not of that form, or examples are given to what is not asked.
+    """
+    counts = dict(_named("--hub-tasks", text, "questions") for text in tasks)
+    examples = dict(_named("--hub-shots", text, "examples") for text in shots)
+    for name in examples:
+        if name not in counts:
+            raise HarnessError(f"--hub-shots: {name!r} is not asked by --hub-tasks; correct it")
+    return [HubAsked(name, count, examples.get(name)) for name, count in counts.items()]
+
+
+def _named(flag: str, text: str, what: str) -> tuple[str, int]:
+    name, _, count = text.rpartition(":")
+    if not count.isdigit() or not name:
+        raise HarnessError(
+            f"{flag}: {text!r} is not a task, a colon and a number of {what}; write it as mmlu:20"
+        )
+    return name, int(count)
 
 
 def snapshots(texts: Sequence[str]) -> dict[str, Path]:
@@ -129,7 +145,7 @@ def prepare(tasks: Sequence[HubAsked], sources: Sources, scratch: Path) -> list[
     views = {name: _view(folder, scratch / name) for name, folder in sources.folders.items()}
     prepared = []
     for asked, read in chosen.items():
-        tasks_of = _load(manager, asked.name, read, views, str(scratch / "prepared"))
+        tasks_of = _load(manager, asked, read, views, str(scratch / "prepared"))
         facts = _facts(tasks_of, {name: sources.folders[name] for name in set(read.values())})
         prepared.append(Prepared(asked.name, asked.name, tasks_of, asked.count, facts=facts))
     return prepared
@@ -196,16 +212,16 @@ def _view(folder: Path, target: Path) -> Path:
 
 
 def _load(
-    manager: TaskManager, name: str, read: Mapping[str, str], views: Mapping[str, Path], cache: str
-) -> dict[str, Any]:
+    manager: TaskManager, its: HubAsked, read: Mapping[str, str], views: Mapping[str, Path],
+    cache: str,
+) -> dict[str, Any]:  # fmt: skip
     """lm-eval's tasks, each with its questions from the view of its dataset."""
-    members = []
+    name, members = its.name, []
+    examples = {} if its.shots is None else {"num_fewshot": its.shots}
     for leaf, dataset in read.items():
         own = manager.task_index[leaf].cfg.get("dataset_kwargs") or {}
-        kwargs = {**own, "cache_dir": cache}
-        members.append(
-            {"task": leaf, "dataset_path": str(views[dataset]), "dataset_kwargs": kwargs}
-        )
+        data = {"dataset_path": str(views[dataset]), "dataset_kwargs": {**own, "cache_dir": cache}}
+        members.append({"task": leaf, **data, **examples})
     try:
         loaded = manager.load([{"group": f"{name} pinned", "task": members}])["tasks"]
     except ImportError as fault:

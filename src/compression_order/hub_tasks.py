@@ -91,6 +91,16 @@ def asked(config: Mapping[str, Any]) -> dict[str, int]:
     return dict(config["evaluations"].get("hub_tasks", {}))
 
 
+def shots(config: Mapping[str, Any]) -> dict[str, int]:
+    """The solved examples before each question, of the tasks whose default the study changes."""
+    return dict(config["evaluations"].get("hub_shots", {}))
+
+
+def tokens(config: Mapping[str, Any], name: str, task: HubTask) -> int:
+    """Mean tokens of a sequence with the study's examples, each as long as a question."""
+    return task.tokens * (1 + shots(config).get(name, task.shots)) // (1 + task.shots)
+
+
 def check(config: Mapping[str, Any], root: Path) -> None:
     """Refuse a study whose tasks are unknown, or read what it does not pin.
 
@@ -119,6 +129,12 @@ def check(config: Mapping[str, Any], root: Path) -> None:
             raise HarnessError(
                 f"evaluations.hub_tasks: {name} needs NLTK's sentence boundaries, and "
                 "evaluations.nltk does not say which package carries them; add it"
+            )
+    for name in shots(config):
+        if name not in asked(config):
+            raise HarnessError(
+                f"evaluations.hub_shots: {name!r} is not asked; add it under evaluations.hub_tasks "
+                "or leave it out"
             )
     if "nltk" in wanted and wanted["nltk"]["package"] not in config.get("packages", {}):
         raise HarnessError(
@@ -150,7 +166,8 @@ def flags(config: Mapping[str, Any], root: Path) -> list[str]:
     """The flags of `measure.py` for these tasks; a revision is the name of a folder."""
     known, wanted = index(root), asked(config)
     tasks = [f"--hub-tasks={name}:{count}" for name, count in wanted.items()]
+    examples = [f"--hub-shots={name}:{count}" for name, count in shots(config).items()]
     folders = [f"--task-folder={f}" for f in sorted({known[name].folder for name in wanted})]
     snapshots = [f"--dataset={pin.dataset}={pin.folder}" for pin in read(config, root)]
     nltk = [f"--nltk={NLTK}"] if needs_nltk(config, root) else []
-    return [*tasks, *folders, *snapshots, *nltk]
+    return [*tasks, *examples, *folders, *snapshots, *nltk]

@@ -8,7 +8,8 @@ pipeline with no stage. Every prefix of a pipeline is a node of the DAG, so `P-K
 
 A token may carry a variant after a dot: `P.paper` is another way to do `P`. A study may set
 several arms side by side, such as the published settings and the corrected ones; an arm is
-every ordered subset of its own tokens, and what two arms share is one node.
+every ordered subset of its own tokens, or the pipelines that it names, and what two arms share
+is one node.
 """
 
 import re
@@ -111,7 +112,8 @@ def plan(
 
     Args:
         orderings: `all-subsets`; or pipelines by name; or arms, each with the tokens whose
-            ordered subsets it is. `base` is always the first row.
+            ordered subsets it is, or with pipelines by name, at least one of several stages.
+            `base` is always the first row.
         stages: what each token means.
 
     Raises:
@@ -119,9 +121,7 @@ def plan(
     """
     arms: dict[str, tuple[str, ...]] = {}
     if isinstance(orderings, Mapping):
-        for tokens in orderings.values():
-            _require_known(tokens, stages, join(tokens))
-        arms = {arm: (BASE, *all_subsets(tokens)) for arm, tokens in orderings.items()}
+        arms = {arm: (BASE, *_arm(items, stages)) for arm, items in orderings.items()}
         wanted = list(dict.fromkeys(row for rows in arms.values() for row in rows[1:]))
     elif isinstance(orderings, str):
         wanted = all_subsets(list(stages))
@@ -133,6 +133,15 @@ def plan(
     refused = {row: why for row in rows if (why := refusal(row, stages))}
     nodes = sorted((row for row in rows if row not in refused), key=lambda p: len(split(p)))
     return Plan((BASE, *rows), tuple(nodes), refused, arms)
+
+
+def _arm(items: Sequence[str], stages: Mapping[str, Stage]) -> list[str]:
+    """The rows of an arm but `base`: of tokens, or of pipelines by name with their prefixes."""
+    for item in items:
+        _require_known(split(item), stages, item)
+    if all(len(split(item)) < 2 for item in items):
+        return all_subsets(items)
+    return list(dict.fromkeys(prefix for item in items for prefix in prefixes(item)))
 
 
 def _require_known(tokens: Sequence[str], stages: Mapping[str, Stage], where: str) -> None:

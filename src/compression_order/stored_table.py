@@ -21,17 +21,35 @@ def read(path: Path, make: str = "make table") -> Cells:
     Raises:
         HarnessError: no such file, or it is no whole table.
     """
+    lines = _split(path, make)
+    fault = _damage(lines)
+    if fault:
+        raise HarnessError(f"{path}: {fault}; delete it and run `{make}`")
+    return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
+
+
+def read_lines(path: Path, columns: Sequence[str], make: str) -> Cells:
+    """Every line as text of a CSV file that has just these columns.
+
+    Raises:
+        HarnessError: no such file, or it is not whole.
+    """
+    lines = _split(path, make)
+    if len(lines) < 2 or any(len(line) != len(columns) or not all(line) for line in lines):
+        raise HarnessError(f"{path} is not whole; delete it and run `{make}`")
+    if lines[0] != list(columns):
+        raise HarnessError(f"{path} does not have the columns {','.join(columns)}; run `{make}`")
+    return [dict(zip(columns, line, strict=True)) for line in lines[1:]]
+
+
+def _split(path: Path, make: str) -> list[list[str]]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise HarnessError(f"{path} does not exist; run `{make}` first") from None
     except UnicodeDecodeError:
         raise HarnessError(f"{path} is not text; delete it and run `{make}`") from None
-    lines = list(csv.reader(text.splitlines()))
-    fault = _damage(lines)
-    if fault:
-        raise HarnessError(f"{path}: {fault}; delete it and run `{make}`")
-    return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
+    return list(csv.reader(text.splitlines()))
 
 
 def _damage(lines: Sequence[Sequence[str]]) -> str | None:

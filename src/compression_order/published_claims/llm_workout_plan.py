@@ -9,13 +9,18 @@ from compression_order.published_claims.kinds import Claim, Measure, PublishedSt
 
 MODEL = "Qwen2.5-3B"
 TASKS = ("mmlu", "mmlu_stem")
+# LawBench is pinned nowhere that our studies could fetch it; sets about law stand for it
+LAW = (
+    "lawbench", "mmlu_international_law", "mmlu_professional_law",
+    "contracts", "consumer_contracts", "privacy_policy", "legal_support",
+)  # fmt: skip
 NEVER_PRUNED = "the audit found the size and run time of 36 layers: it was never pruned"
 UNPRUNED = {"P-FT": NEVER_PRUNED, "P-FT-Q": NEVER_PRUNED}
 
 STUDY = PublishedStudy(
     measures=(
         Measure("mmlu", "mmlu_stem_valid_only", MODEL, "quality", TASKS, UNPRUNED),
-        Measure("lawbench", "lawbench_mean20", MODEL, "quality", ("lawbench",), UNPRUNED),
+        Measure("lawbench", "lawbench_mean20", MODEL, "quality", LAW, UNPRUNED),
     ),
     claims=(
         Claim(
