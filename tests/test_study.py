@@ -71,6 +71,24 @@ def test_a_shipped_study_says_every_setting_of_its_methods(path):
         assert given == {name.replace("_", "-") for name in wanted}, token
 
 
+def test_ways_of_training_a_quantized_parent_differ_in_nothing_else():
+    made = study.read([ROOT / "config.yaml", ROOT / "studies/overlays/on-quantized.yaml"], ROOT)
+    plain = made.stages["KD"]
+    ways = [made.stages[token] for token in made.of_kind("distill")]
+    assert len({stage.on_quantized for stage in ways}) == len(ways) == 4
+    assert {row for row in made.plan.rows if row.startswith("Q-")} == {f"Q-{s.token}" for s in ways}
+    for stage in ways:
+        if stage.on_quantized != "adapter":
+            assert stage.settings == plain.settings
+    adapter = dict(made.stages["KD.adapter"].settings)
+    assert adapter.pop("adapter")
+    assert {**adapter, "training": {}} == {**plain.settings, "training": {}}
+    rate = {"learning_rate": 0.0}
+    assert {**adapter["training"], **rate} == {**plain.settings["training"], **rate}
+    caches = {made.cache_token(stage.token) for stage in ways}
+    assert caches == {"KD"}
+
+
 def test_the_names_of_studies_differ():
     names = [yaml.safe_load(path.read_text())["study"] for path in STUDIES]
     assert len(set(names)) == len(names)
