@@ -97,20 +97,29 @@ def title(asked: Study, stored: Stored, metric: str, arm: str, rows: Sequence[st
 def grid(
     stored: Stored, metric: str, rows: Sequence[str], tokens: Sequence[str]
 ) -> list[list[str]]:
-    """A header, and a line for each sequence that a stage is added to."""
-    added = [t for t in tokens if any(orderings.last(row) == t for row in rows[1:])]
-    before = dict.fromkeys(orderings.parent(row) for row in rows[1:])
+    """A header, and a line for each sequence that a stage is added to.
+
+    Variants stand under the stage that they are a variant of, where that leaves one a cell.
+    """
+    shown = {orderings.plain(row): row for row in rows}
+    if len(shown) < len(rows):
+        shown = {row: row for row in rows}
+    added = [orderings.last(name) for name in list(shown)[1:]]
+    known = dict.fromkeys(name for token in tokens for name in (orderings.stem(token), token))
+    columns = [name for name in known if name in added]
+    before = {orderings.parent(name) for name in list(shown)[1:]}
     lines = [
-        [sequence, *(cell(stored, metric, rows, sequence, token) for token in added)]
-        for sequence in sorted(before, key=list(rows).index)
+        [name, *(cell(stored, metric, shown, name, token) for token in columns)]
+        for name in shown
+        if name in before
     ]
-    return [["before", *(f"+ {token}" for token in added)], *lines]
+    return [["before", *(f"+ {token}" for token in columns)], *lines]
 
 
-def cell(stored: Stored, metric: str, rows: Sequence[str], sequence: str, token: str) -> str:
+def cell(stored: Stored, metric: str, shown: Mapping[str, str], sequence: str, token: str) -> str:
     """The change with its standard error, where it has one."""
-    pipeline = orderings.join([*orderings.split(sequence), token])
-    if pipeline not in rows:
+    pipeline = shown.get(orderings.join([*orderings.split(sequence), token]))
+    if pipeline is None:
         return NO_SUCH
     line = stored[pipeline, metric]
     if line["change"] == MISSING:

@@ -153,6 +153,23 @@ def test_the_grid_has_sequences_as_lines_and_stages_as_columns(tmp_path: Path) -
     assert "-75.0 ±" not in text and "-75.0" in text
 
 
+def test_variants_have_columns_of_their_own_where_one_would_hold_two_cells() -> None:
+    line = {"change": "1.000", "change_se": "n/a"}
+    rows = ["base", "A", "A.x", "A-B", "A.x-B"]
+    stored = {(row, "m"): line for row in rows}
+    assert script.grid(stored, "m", rows, ["A", "A.x", "B"]) == [
+        ["before", "+ A", "+ A.x", "+ B"],
+        ["base", "+1.0", "+1.0", "-"],
+        ["A", "-", "-", "+1.0"],
+        ["A.x", "-", "-", "+1.0"],
+    ]
+    assert script.grid(stored, "m", ["base", "A.x", "A.x-B"], ["A", "A.x", "B"]) == [
+        ["before", "+ A", "+ B"],
+        ["base", "+1.0", "-"],
+        ["A", "-", "+1.0"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [

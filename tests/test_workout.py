@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT, cli
 from test_table import FIGURES, add_row, answers, command, edit, make, write
-from workflow_fixtures import repository
+from workflow_fixtures import link_archives, repository
 
 import changes
 import prepare_text
@@ -245,11 +245,15 @@ def test_the_verdict_and_the_changes_of_a_finished_twin(tmp_path: Path) -> None:
     grids = {part.split(":")[0]: part for part in done.stdout.split(", arm ")[1:]}
     paper = {line.split()[0]: line for line in grids["paper"].splitlines()[1:] if line}
     assert re.split(" {2,}", paper["base"]) == [
-        "base", "+0.0 ± 0.0", "-", "-", "-25.0 ± 2.2", "+0.0 ± 0.0",
+        "base", "+0.0 ± 0.0", "-25.0 ± 2.2", "+0.0 ± 0.0",
     ]  # fmt: skip
-    assert paper["Q-P"].split() == ["Q-P", "-", "-", "n/a", "-", "-"]
+    # the variants of FT share a column
+    assert paper["before"].split() == ["before", "+", "FT", "+", "P", "+", "Q"]
+    assert paper["Q-P"].split() == ["Q-P", "n/a", "-", "-"]
+    assert re.split(" {2,}", paper["Q-FT"]) == ["Q-FT", "-", "-25.0 ± 2.2", "-"]
     assert "P-Q-FT.paper: refused: FT.paper refuses the quantized parent P-Q" in done.stdout
-    assert "Q.gptq-P" in grids["gptq"] and "n/a" not in grids["gptq"].split("n/a: no such")[0]
+    gptq = grids["gptq"].split("n/a: no such")[0]
+    assert "\nQ-P " in gptq and "n/a" not in gptq
 
 
 # --- legal question sets --------------------------------------------------------------------
@@ -328,6 +332,7 @@ def small() -> dict[str, Any]:
 @pytest.mark.quant
 def test_the_twin_runs_small_with_its_table_changes_and_verdict(tmp_path: Path) -> None:
     copy = repository(tmp_path / "repository")
+    link_archives(copy)
     copy.env["PYTHON_QUANT"] = str(ROOT / ".venv-quant/bin/python")
     path = "studies/workout-tiny.yaml"
     (copy.root / path).write_text(yaml.safe_dump(small(), sort_keys=False))
