@@ -147,7 +147,7 @@ class Walk:
         except HarnessError as refusal:
             with pytest.raises(HarnessError) as fault:
                 run(self.lab, stage.kind, self.parent, out, asked)
-            assert str(fault.value) == str(refusal), self.told
+            assert str(refusal) == f"stages.{stage.token}: {fault.value}", self.told
             assert not out.exists()
             self.told.append("refused")
             return

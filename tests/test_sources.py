@@ -109,7 +109,11 @@ def test_parsing_imports_no_torch_and_touches_neither_network_nor_files(path, tm
     copied = repository(tmp_path / "repository")
     before = copied.files()
     (tmp_path / "sitecustomize.py").write_text(AUDIT)
-    copied.env = {"PYTHONPATH": str(tmp_path), "AUDIT": str(tmp_path / "seen.json")}
+    copied.env = {
+        "PYTHONPATH": str(tmp_path),
+        "AUDIT": str(tmp_path / "seen.json"),
+        "PYTHON_QUANT": sys.executable,  # a dry run does not start it
+    }
     done = copied.snakemake("results/table.csv", "--dry-run", study=str(path.relative_to(ROOT)))
     assert done.returncode == 0, done.stdout
     seen = json.loads((tmp_path / "seen.json").read_text())
