@@ -4,7 +4,7 @@ Records of jobs that the plan does not have are passed over. A stage that was re
 record of its last process only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,14 @@ class Measured:
         work_s: of these, without starting, imports and loading: what a plan counts.
         peak_bytes: memory at its peak: of the GPU where it computed on one, else resident
             memory with libraries.
+        utilization: how busy its device was, one record a copy, as `utilization.summary` gives it.
     """
 
     copies: int
     wall_s: float
     work_s: float
     peak_bytes: float
+    utilization: tuple[Mapping[str, Any], ...] = ()
 
 
 def of(planned: Sequence[Job], seeds: Sequence[int], results: Path) -> dict[str, Measured]:
@@ -51,8 +53,14 @@ def of(planned: Sequence[Job], seeds: Sequence[int], results: Path) -> dict[str,
         records = [_read(path) for path in paths]
         if records:
             means = (sum(values) / len(records) for values in zip(*records, strict=True))
-            found[job.name] = Measured(len(records), *means)
+            found[job.name] = Measured(len(records), *means, _busy(paths))
     return found
+
+
+def _busy(paths: Sequence[Path]) -> tuple[Mapping[str, Any], ...]:
+    """How busy the device was, of the copies whose record says it."""
+    records = map(files.read_json, paths)
+    return tuple(record["utilization"] for record in records if "utilization" in record)
 
 
 def _paths(job: Job, seeds: Sequence[int], results: Path) -> list[Path]:
