@@ -21,9 +21,9 @@ from compression_order.measured import Measured
 from compression_order.planning import Job
 from compression_order.study import Study
 from compression_order.table import MISSING
+from compression_order.utilization import FIGURES
 
 ROOT = Path(__file__).resolve().parents[1]
-FIGURES = ("mean", "p90", "p95", "max")
 COLUMNS = (
     *("about", "name", "kind", "jobs", "seeds_measured", "tokens", "flops", "written_bytes"),
     *("wall_s", "work_s", "peak_bytes", "utilization_of", "utilization_samples"),

@@ -6,8 +6,8 @@ of the teacher for each distillation among them. Over all orderings the first su
 and the teacher's passes once, is what the study takes; the second is what it would take without
 shared prefixes and without the teacher's cache. Evaluations are in neither.
 
-Seconds and memory are measured (`measured.py`), tokens, operations and bytes written are the
-planner's, of which a stage proves the bytes. All figures are of one seed.
+Seconds and memory are measured (`measured.py`), tokens, operations and bytes written (of weights
+and teacher outputs, those written aside included) are the planner's. All figures are of one seed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

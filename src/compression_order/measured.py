@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compression_order import files
+from compression_order import files, utilization
 from compression_order.errors import HarnessError
 from compression_order.planning import Job
 
@@ -52,15 +52,21 @@ def of(planned: Sequence[Job], seeds: Sequence[int], results: Path) -> dict[str,
         paths = [path for path in _paths(job, seeds, results) if path.is_file()]
         records = [_read(path) for path in paths]
         if records:
-            means = (sum(values) / len(records) for values in zip(*records, strict=True))
-            found[job.name] = Measured(len(records), *means, _busy(paths))
+            figures = zip(*records, strict=True)
+            wall, work, peak = (sum(values) / len(records) for values in figures)
+            found[job.name] = Measured(len(records), wall, work, peak, _busy(paths))
     return found
 
 
 def _busy(paths: Sequence[Path]) -> tuple[Mapping[str, Any], ...]:
-    """How busy the device was, of the copies whose record says it."""
-    records = map(files.read_json, paths)
-    return tuple(record["utilization"] for record in records if "utilization" in record)
+    """How busy the device was, of the copies whose record says it: not before it was sampled."""
+    found = []
+    for path in paths:
+        its = files.read_json(path).get("utilization")
+        if its is not None and not utilization.is_summary(its):
+            raise HarnessError(f"{path}: utilization is {its!r}, not whole; delete the file")
+        found += [its] if its else []
+    return tuple(found)
 
 
 def _paths(job: Job, seeds: Sequence[int], results: Path) -> list[Path]:

@@ -178,24 +178,35 @@ def rounds(model: PreTrainedModel, batch: int, asked: Settings) -> tuple[list[Ro
         model.device
     )
     for _ in range(asked.warmup):
-        _answer(model, prompts, asked.new_tokens)
+        answer(model, prompts, asked.new_tokens)
     meter = energy.meter(model.device)
     before = meter.joules() if meter else 0.0
-    timed = [_answer(model, prompts, asked.new_tokens) for _ in range(asked.repeats)]
+    timed = [answer(model, prompts, asked.new_tokens)[0] for _ in range(asked.repeats)]
     return timed, Drawn(meter.joules() - before, meter.source) if meter else None
 
 
 @torch.inference_mode()
-def _answer(model: PreTrainedModel, prompts: Tensor, new_tokens: int) -> Round:
+def answer(model: PreTrainedModel, prompts: Tensor, new_tokens: int) -> tuple[Round, Tensor]:
+    """Answer a batch greedily, never ending early: the seconds, and the tokens.
+
+    Args:
+        model: as served.
+        prompts: [batch, length] token ids, without padding.
+        new_tokens: of each answer.
+
+    Returns:
+        The times, and [batch, new_tokens] token ids.
+    """
     began = _now(prompts.device)
     told = model(prompts, use_cache=True, logits_to_keep=1)
-    token = told.logits[:, -1:].argmax(-1)
+    tokens = [told.logits[:, -1:].argmax(-1)]
     filled = _now(prompts.device)
     for _ in range(new_tokens - 1):
         cache = told.past_key_values
-        told = model(token, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        token = told.logits[:, -1:].argmax(-1)
-    return Round(filled - began, _now(prompts.device) - filled)
+        told = model(tokens[-1], past_key_values=cache, use_cache=True, logits_to_keep=1)
+        tokens.append(told.logits[:, -1:].argmax(-1))
+    taken = Round(filled - began, _now(prompts.device) - filled)
+    return taken, torch.cat(tokens, 1)
 
 
 def _now(device: torch.device) -> float:

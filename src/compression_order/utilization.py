@@ -5,7 +5,6 @@ this process's own share of the cores that the job was given.
 """
 
 import csv
-import math
 import os
 import sys
 import threading
@@ -20,6 +19,7 @@ from compression_order import nvml
 
 PERIOD = 1.0  # s
 ACTIVE = 10.0  # percent: a sample below it is left out of the figures, as the second study does
+FIGURES = ("mean", "p90", "p95", "max")
 COLUMNS = ("second", "cpu_percent", "rss_bytes", "gpu_percent", "gpu_memory_bytes")
 
 
@@ -130,12 +130,17 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
 
 def _figures(values: Sequence[float]) -> dict[str, float]:
     ordered = sorted(values)
-    return {
-        "mean": round(sum(ordered) / len(ordered), 2),
-        "p90": round(ordered[math.ceil(0.9 * len(ordered)) - 1], 2),
-        "p95": round(ordered[math.ceil(0.95 * len(ordered)) - 1], 2),
-        "max": round(ordered[-1], 2),
-    }
+    ranks = (-(-percent * len(ordered) // 100) for percent in (90, 95, 100))
+    found = (sum(ordered) / len(ordered), *(ordered[rank - 1] for rank in ranks))
+    return {name: round(value, 2) for name, value in zip(FIGURES, found, strict=True)}
+
+
+def is_summary(value: Any) -> bool:
+    """Whether a value read from a record is what `summary` gives."""
+    if not isinstance(value, dict) or not {"of", "samples", "active_samples"} <= {*value}:
+        return False
+    told = [value[key] for key in ("percent", "memory_bytes") if key in value]
+    return all(isinstance(its, dict) and {*FIGURES} <= {*its} for its in told)
 
 
 def write(path: Path, samples: Sequence[Sample]) -> None:
