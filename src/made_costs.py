@@ -185,9 +185,11 @@ def main() -> None:
         writer.writeheader()
         writer.writerows(table)
     print(told(table))
-    print(
-        f"\nTokens, operations and bytes written are planned; the rest is measured.\nWritten: {out}"
-    )
+    length = f"of {args.conversation} tokens" if args.conversation else "as long as their cut"
+    print(f"""
+Tokens, operations and bytes written are planned, for conversations {length}; the rest is measured.
+busy: percent of the GPU, or on a CPU of the job's cores, over the seconds with at least 10%.
+Written: {out}""")
 
 
 if __name__ == "__main__":

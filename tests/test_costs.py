@@ -93,7 +93,8 @@ def test_a_process_records_its_timeline(tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "prune.utilization.csv").open()))
     assert tuple(rows[0]) == utilization.COLUMNS
     assert record["utilization"]["samples"] == len(rows) >= 1
-    assert int(rows[0]["rss_bytes"]) <= record["peak_rss_bytes"]
+    # the kernel counts both with some delay
+    assert 0.5 < int(rows[0]["rss_bytes"]) / record["peak_rss_bytes"] < 1.1
     Costs("serving", 1, sampled=False).write(tmp_path)
     assert "utilization" not in json.loads((tmp_path / "serving.json").read_text())
 

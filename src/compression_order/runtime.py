@@ -50,9 +50,9 @@ class Costs:
 
     def write(self, folder: Path) -> None:
         """Write `<folder>/<process>.json` (seconds, bytes, percent) and its timeline as CSV."""
+        samples = self._sampler.stop() if self._sampler else []
         record = self.record()
-        if self._sampler:
-            samples = self._sampler.stop()
+        if samples:
             record["utilization"] = utilization.summary(samples)
             utilization.write(folder / f"{self.process}.utilization.csv", samples)
         files.write_json(folder / f"{self.process}.json", record)
