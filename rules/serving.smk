@@ -1,5 +1,15 @@
 """What checkpoints cost to serve, timed on an idle machine: `make serving`, no part of a table."""
 
+from snakemake.exceptions import WorkflowError
+
+
+def every_core(wildcards):
+    """All cores of this run, so that nothing else is timed with it; of a cluster's nodes one."""
+    try:
+        return workflow.cores
+    except WorkflowError:  # jobs are handed to a cluster: there is no number to share
+        return 1
+
 
 rule serve:
     """Latency, throughput, memory and energy of one checkpoint; nothing runs beside it."""
@@ -14,8 +24,7 @@ rule serve:
         "results/{study}/seed{seed}/costs/{pipeline}/serving.json",
     log:
         "logs/{study}/seed{seed}/{pipeline}.serving.log",
-    # every core, so that nothing else is timed with it; a cluster has none here
-    threads: workflow.cores or 1
+    threads: every_core
     resources:
         **asked("measure {pipeline}"),
         gpu=STUDY.gpus,
