@@ -23,6 +23,7 @@ include: "rules/prepare.smk"
 include: "rules/compress.smk"
 include: "rules/measure.smk"
 include: "rules/table.smk"
+include: "rules/serving.smk"
 
 
 # never sent to a cluster: they need the network, or a second

@@ -4,12 +4,12 @@ Records of jobs that the plan does not have are passed over. A stage that was re
 record of its last process only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compression_order import files
+from compression_order import files, utilization
 from compression_order.errors import HarnessError
 from compression_order.planning import Job
 
@@ -26,12 +26,14 @@ class Measured:
         work_s: of these, without starting, imports and loading: what a plan counts.
         peak_bytes: memory at its peak: of the GPU where it computed on one, else resident
             memory with libraries.
+        utilization: how busy its device was, one record a copy, as `utilization.summary` gives it.
     """
 
     copies: int
     wall_s: float
     work_s: float
     peak_bytes: float
+    utilization: tuple[Mapping[str, Any], ...] = ()
 
 
 def of(planned: Sequence[Job], seeds: Sequence[int], results: Path) -> dict[str, Measured]:
@@ -50,9 +52,21 @@ def of(planned: Sequence[Job], seeds: Sequence[int], results: Path) -> dict[str,
         paths = [path for path in _paths(job, seeds, results) if path.is_file()]
         records = [_read(path) for path in paths]
         if records:
-            means = (sum(values) / len(records) for values in zip(*records, strict=True))
-            found[job.name] = Measured(len(records), *means)
+            figures = zip(*records, strict=True)
+            wall, work, peak = (sum(values) / len(records) for values in figures)
+            found[job.name] = Measured(len(records), wall, work, peak, _busy(paths))
     return found
+
+
+def _busy(paths: Sequence[Path]) -> tuple[Mapping[str, Any], ...]:
+    """How busy the device was, of the copies whose record says it: not before it was sampled."""
+    found = []
+    for path in paths:
+        its = files.read_json(path).get("utilization")
+        if its is not None and not utilization.is_summary(its):
+            raise HarnessError(f"{path}: utilization is {its!r}, not whole; delete the file")
+        found += [its] if its else []
+    return tuple(found)
 
 
 def _paths(job: Job, seeds: Sequence[int], results: Path) -> list[Path]:

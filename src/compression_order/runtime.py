@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compression_order import files
+from compression_order import files, utilization
 from compression_order.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -26,11 +26,20 @@ def process_age() -> float:
 
 
 class Costs:
-    """Where a process spent its time; written beside the results, never an input of a rule."""
+    """Where a process spent its time, and how busy its device was.
 
-    def __init__(self, process: str, threads: int) -> None:
+    Written beside the results, and no table or manifest reads it.
+
+    Args:
+        process: what runs, the name of the record.
+        threads: the cores that it was given.
+        sampled: whether a second thread looks how busy the device is, once a second.
+    """
+
+    def __init__(self, process: str, threads: int, sampled: bool = True) -> None:
         self.process = process
         self.threads = threads
+        self._sampler = utilization.Sampler(threads) if sampled else None
         self.load_s = 0.0
         self.startup_s = process_age()
         self._began = time.monotonic()
@@ -40,7 +49,16 @@ class Costs:
         self.load_s = time.monotonic() - self._began
 
     def write(self, folder: Path) -> None:
-        """Write `<folder>/<process>.json` (seconds, bytes)."""
+        """Write `<folder>/<process>.json` (seconds, bytes, percent) and its timeline as CSV."""
+        samples = self._sampler.stop() if self._sampler else []
+        record = self.record()
+        if samples:
+            record["utilization"] = utilization.summary(samples)
+            utilization.write(folder / f"{self.process}.utilization.csv", samples)
+        files.write_json(folder / f"{self.process}.json", record)
+
+    def record(self) -> dict[str, object]:
+        """What the process has taken until now."""
         busy = time.monotonic() - self._began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         record: dict[str, object] = {
@@ -56,7 +74,7 @@ class Costs:
         if torch and torch.cuda.is_initialized():
             record["device"] = torch.cuda.get_device_name()
             record["peak_device_bytes"] = torch.cuda.max_memory_allocated()
-        files.write_json(folder / f"{self.process}.json", record)
+        return record
 
 
 class Progress:

@@ -199,6 +199,14 @@ class Study:
         hub = hub_tasks.flags(self.config, self.root)
         return [*texts, *asked, *hub, *flags(sizes), *self.document_flags()]
 
+    def serving_flags(self) -> list[str]:
+        """The flags that say how serving is measured; none where the study does not ask for it."""
+        asked = self.config.get("serving")
+        if asked is None:
+            return []
+        sizes = ",".join(map(str, asked["batch_sizes"]))
+        return flags({**asked, "batch_sizes": sizes, "device": self.device})
+
     def table_flags(self) -> list[str]:
         """The flags that name a table's study, seeds and published figures."""
         published = self.config.get("published")

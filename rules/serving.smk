@@ -1,0 +1,71 @@
+"""What checkpoints cost to serve, timed on an idle machine: `make serving`, no part of a table."""
+
+from snakemake.exceptions import WorkflowError
+
+
+def every_core(wildcards):
+    """All cores of this run, so that nothing else is timed with it; of a cluster's nodes one."""
+    try:
+        return workflow.cores
+    except WorkflowError:  # jobs are handed to a cluster: there is no number to share
+        return 1
+
+
+rule serve:
+    """Latency, throughput, memory and energy of one checkpoint; nothing runs beside it."""
+    input:
+        manifest="results/{study}/seed{seed}/checkpoints/{pipeline}/checkpoint.json",
+        model=ancient(
+            "results/{study}/seed{seed}/checkpoints/{pipeline}/model.safetensors"
+        ),
+        sources=sources("src/serve_costs.py"),
+        lock=LOCK,
+    output:
+        "results/{study}/seed{seed}/costs/{pipeline}/serving.json",
+    log:
+        "logs/{study}/seed{seed}/{pipeline}.serving.log",
+    threads: every_core
+    resources:
+        **asked("measure {pipeline}"),
+        gpu=STUDY.gpus,
+    params:
+        flags=STUDY.serving_flags(),
+    shell:
+        r"""
+        python src/serve_costs.py \
+            --checkpoint results/{wildcards.study}/seed{wildcards.seed}/checkpoints/{wildcards.pipeline:q} \
+            --threads {threads} \
+            {params.flags:q} \
+            --costs results/{wildcards.study}/seed{wildcards.seed}/costs/{wildcards.pipeline:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule serving:
+    """The configured study's checkpoints as served: results/<study>/serving.csv."""
+    input:
+        f"results/{STUDY.name}/serving.csv",
+
+
+rule serving_table:
+    """One line a checkpoint and batch size."""
+    input:
+        # a study that does not say how to measure is told so by the script
+        records=every("costs/{pipeline}/serving.json") if STUDY.serving_flags() else [],
+        sources=sources("src/tabulate_serving.py"),
+    output:
+        "results/{study}/serving.csv",
+    log:
+        "logs/{study}/serving.log",
+    resources:
+        **asked(),
+    params:
+        study=f"--study={STUDY.name}",
+    shell:
+        r"""
+        python src/tabulate_serving.py \
+            {params.study:q} \
+            --records {input.records:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
