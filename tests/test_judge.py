@@ -45,7 +45,7 @@ def test_flesch_by_hand() -> None:
     assert readability.flesch("Organizations are here today. It is fine!") == expected
     assert 0 < expected < 100
     once = readability.flesch("It costs 3.14 dollars, e.g. in the market")
-    assert once == 206.835 - 1.015 * 9 - 84.6 * 11 / 9
+    assert once == 206.835 - 1.015 * 8 - 84.6 * 10 / 8
     assert readability.flesch("Incomprehensibilities internationalization.") == 0.0
     assert readability.flesch("") == 0.0
     assert readability.flesch("!!! ...") == 0.0
@@ -113,7 +113,8 @@ def test_prompts_of_a_text(tmp_path: Path) -> None:
 def answered(lab: Lab, out: Path, *more: object) -> dict[str, Any]:
     inside(
         "write_answers", "--checkpoint", lab.base, "--reference", lab.base, "--text", lab.chats,
-        "--splits", lab.splits, "--max-new-tokens=24", "--out", out, "--costs", out.parent / "costs", *more,
+        "--splits", lab.splits, "--max-new-tokens=24", "--out", out,
+        "--costs", out.parent / "costs", *more,
     )  # fmt: skip
     found: dict[str, Any] = json.loads(out.read_text())
     return found
@@ -471,6 +472,15 @@ def test_a_study_says_no_judge_by_default() -> None:
     assert "--splits=results/smoke/splits.json" in asked.prompt_flags()
     assert "--endpoint=http://localhost:1/v1" in asked.judge_flags()
     assert not any("prompts" in flag for flag in asked.judge_flags())
+
+
+def test_the_overlay_is_a_judge_with_every_key() -> None:
+    made = study.read([ROOT / "config.yaml", ROOT / "studies/overlays/judge.yaml"], ROOT)
+    assert made.judge is not None
+    described = schema.method_schema("judge")["properties"]
+    assert made.judge.keys() == described.keys() - {"embedding_model"}
+    assert made.judge["answers"].keys() == described["answers"]["properties"].keys()
+    assert made.judged == list(options.METRICS)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import re
 
 EASIEST, HARDEST = 100.0, 0.0
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_WORD = re.compile(r"[^\W_]+(?:['’.,][^\W_]+)*")  # don't, 3.14 and e.g are one word each
 # a full stop between digits (3.14) or after a single letter (e.g., U.S.) ends no sentence
 _END = re.compile(r"(?<!\b[A-Za-z])[.!?]+(?=\s|$|[\"')\]])|\n\s*\n")
 _VOWELS = re.compile(r"[aeiouy]+")
