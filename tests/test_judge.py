@@ -3,9 +3,16 @@
 import json
 import math
 import os
+import re
+import socket
 import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -14,7 +21,7 @@ from conftest import Lab, inside, write_lines
 from test_sources import ELSEWHERE, IMPORTS
 
 import make_table
-from compression_order import files, guards, schema, sources, study, table
+from compression_order import files, guards, records, schema, sources, study, table
 from compression_order.errors import HarnessError
 from compression_order.judging import clarity, options, prompts, readability, report
 from compression_order.judging.prompts import Answer
@@ -192,7 +199,9 @@ class Bench:
         whole = {"sample_sha256": prompts.sample(self.asked), "answers": rows}
         files.write_json(self.answers, whole)
 
-    def run(self, script: str, url: str, *more: object) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, script: str, url: str, *more: object, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
         out = self.folder / "steps.json" if script == "judge_steps" else self.out
         named: list[object] = ["--endpoint", url, "--model=wise", "--timeout=5", "--out", out]
         named += ["--store", self.folder / "store"]
@@ -200,7 +209,9 @@ class Bench:
             named += ["--answers", self.answers, "--text", self.chat]
             named += ["--steps", self.folder / "steps.json"]
         command = [PYTHON, str(ROOT / "src" / f"{script}.py"), *map(str, [*named, *more])]
-        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=120)
+        return subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, timeout=timeout
+        )
 
     def judged(self, url: str, *more: object) -> dict[str, Any]:
         for script in ("judge_steps", "judge"):
@@ -275,6 +286,7 @@ def test_verdicts_are_weighted_stored_and_reused(bench: Bench) -> None:
     assert all(r["temperature"] == 0 and r["seed"] == 0 for r in server.requests)
     (one,) = [a for a in asked if "A pear" in a and "Input:" in a and "Steps" in a]
     assert "1. Check the facts.\n2. Check the relevance." in one
+    assert "your concise and informative reason here" in one  # what a small judge repeats
     assert "Expected Output:\nAn apple." in one
     (listed,) = [a for a in asked if "A pear" in a and "Prompt Instructions" in a]
     assert "['Output should be concise.', 'Output should be relevant" in listed
@@ -347,6 +359,10 @@ def test_the_published_configuration_with_its_quirks(bench: Bench) -> None:
         ('{"reason": "much", "score": 15}', "gave a score outside 0 to 10"),
         ('{"reason": "nan", "score": NaN}', "gave a score outside 0 to 10"),
         ('{"reason": "word", "score": "good"}', "gave no score ("),
+        (
+            json.dumps({"reason": "your concise and informative reason here", "score": 0}),
+            "gave the example of its instructions",
+        ),
         ("", "gave no text for g_eval"),
         (Reply(body=b'{"choices": [{"mess'), "gave a response that is not JSON for g_eval"),
         (Reply("no such model", status=404), "with HTTP 404 (Error code: 404"),
@@ -561,3 +577,71 @@ def test_verdicts_of_another_judge_cannot_enter_the_table(
     (root / "seed0" / "evaluations" / "P" / "judge.json").unlink()
     with pytest.raises(HarnessError, match=r"judge\.json does not exist"):
         guards.load(root, SMALL, [0], judged=True)
+
+
+def test_a_judge_of_one_verdict_is_named(tmp_path: Path) -> None:
+    alike, apart = np.full(20, 0.3), np.array([0.3] * 19 + [0.4])
+    plain = {"bytes": 1, "parameters": 1, "perplexity": {}, "fidelity": None, "tasks": {}}
+    for scores, words in ((alike, ["g_eval: one verdict, 0.300, for all 20 answers"]), (apart, [])):
+        judged = {"g_eval": records.Judged("s", scores)}
+        record = records.Record("P", 0, **plain, checkpoint={}, judged=judged)
+        assert list(guards.suspicious(record)) == words
+
+
+# --- for real ------------------------------------------------------------------------------------
+
+SMOLLM2 = ROOT / "assets" / "models" / "smollm2-135m-instruct"
+
+
+@pytest.fixture
+def transformers_serve(tmp_path: Path) -> Iterator[str]:
+    """The address of a real server of SmolLM2-135M-Instruct: transformers' own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "smollm2").symlink_to(SMOLLM2)
+    serve = "import sys; from transformers.cli.transformers import main; main()"
+    command = [os.environ.get("PYTHON_SERVE", sys.executable), "-c", serve, "serve", "smollm2"]
+    command += ["--host=127.0.0.1", f"--port={port}", "--device=cpu"]
+    env = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    log = tmp_path / "serve.log"
+    with log.open("w") as stream:
+        server = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=stream, stderr=stream)
+    try:
+        for _ in range(180):
+            assert server.poll() is None, log.read_text()[-2000:]
+            with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+                break
+            time.sleep(1)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.mark.judge
+@pytest.mark.slow
+@pytest.mark.skipif(not SMOLLM2.exists(), reason="make table has not made SmolLM2 yet")
+def test_a_real_server_with_a_small_judge(bench: Bench, transformers_serve: str) -> None:
+    """SmolLM2-135M as a judge: too small to be worth anything, and every word of it is real."""
+    files.write_json(bench.folder / "steps.json", {"g_eval": STEPS})
+    flags = ["--model=smollm2", "--metrics=g_eval", "--max-tokens=120", "--timeout=120"]
+    flags += ["--attempts=20", "--parallel=1"]
+    done = bench.run("judge", transformers_serve, *flags, timeout=900)
+    assert done.returncode == 0, done.stderr
+    entry = json.loads(bench.out.read_text())
+    scores = entry["metrics"]["g_eval"]["scores"]
+    assert len(scores) == 3
+    assert all(0 <= score <= 1 for score in scores)
+    assert entry["metrics"]["g_eval"]["weighted"] == 0.0  # it gives no log-probabilities
+    assert entry["answered_by"] == ["smollm2@main"]
+    stored = [json.loads(p.read_text()) for p in (bench.folder / "store").rglob("*.json")]
+    assert len(stored) == 2
+    for verdict in (v["verdict"] for v in stored):
+        assert json.loads(re.sub(r".*?(\{.*\}).*", r"\1", verdict["said"], flags=re.S))["reason"]
+    # it cannot follow the form of G-Eval's steps: one sentence, and nothing is written
+    (bench.folder / "steps.json").unlink()
+    done = bench.run("judge_steps", transformers_serve, *flags[:-2], "--attempts=1", timeout=300)
+    assert done.returncode == 1, done.stderr
+    assert "gave no " in done.stderr
+    assert not (bench.folder / "steps.json").exists()

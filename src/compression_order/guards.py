@@ -121,6 +121,10 @@ def suspicious(record: Record) -> Iterator[str]:
         yield "top1 is not finite"
     for task, result in record.tasks.items():
         yield from suspicious_task(task, result)
+    for metric, verdicts in record.judged.items():
+        answers = len(verdicts.scores)
+        if answers >= FEWEST_SAMPLES and np.ptp(verdicts.scores) == 0:
+            yield f"{metric}: one verdict, {verdicts.value:.3f}, for all {answers} answers"
 
 
 def suspicious_task(task: str, result: Task) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """The metrics that a judge decides, by deepeval's prompts and parsing; and what must be refused.
 
-deepeval 4.3.1 is lenient where a table must not be: it takes a score outside its range, gives full
-marks where the judge returned no verdict at all, and leaves out a verdict that is neither yes nor
-no. Each of these is `Nonsense` here.
+deepeval 4.3.1 is lenient where a table must not be: it takes a score outside its range, and the
+example of its own prompt where a small judge repeats that; it gives full marks where the judge
+returned no verdict at all, and leaves out a verdict that is neither yes nor no. Each of these is
+`Nonsense` here.
 """
 
 import math
@@ -18,6 +19,7 @@ from deepeval.metrics import GEval, PromptAlignmentMetric
 from deepeval.test_case import LLMTestCase, SingleTurnParams
 
 COHERENCE = "coherence"
+EXAMPLE = "your concise and informative reason here"  # in the prompt of deepeval's G-Eval
 # what deepeval raises where the answer is not the JSON that it asked for
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError)
 
@@ -127,6 +129,8 @@ def rate(its: Rated, endpoint: Endpoint, steps: Sequence[str], case: Case) -> di
     said = _said(endpoint)
     if not math.isfinite(score) or not 0 <= score <= 1 or not 0 <= said <= 10:
         raise Nonsense(f"a score outside 0 to 10 ({_told(endpoint)})")
+    if not _is_text(metric.reason) or metric.reason.strip() == EXAMPLE:
+        raise Nonsense(f"the example of its instructions ({_told(endpoint)})")
     # deepeval weighs where the score is a token of its own: the same test as in its code
     weighted = f"{said:g}" in endpoint.exchanges[-1].tokens
     return {"score": score, "weighted": weighted, "reason": metric.reason}
