@@ -590,16 +590,21 @@ def test_a_judge_of_one_verdict_is_named(tmp_path: Path) -> None:
 
 # --- for real ------------------------------------------------------------------------------------
 
-SMOLLM2 = ROOT / "assets" / "models" / "smollm2-135m-instruct"
-
 
 @pytest.fixture
-def transformers_serve(tmp_path: Path) -> Iterator[str]:
+def transformers_serve(tmp_path: Path, smollm2: Path) -> Iterator[str]:
     """The address of a real server of SmolLM2-135M-Instruct: transformers' own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    (tmp_path / "smollm2").symlink_to(SMOLLM2)
+    served = tmp_path / "smollm2"
+    served.mkdir()
+    for path in smollm2.iterdir():
+        (served / path.name).symlink_to(path)
+    # this server draws at a temperature only where the model's own files say that it is drawn from
+    own = json.loads((served / "generation_config.json").read_text())
+    (served / "generation_config.json").unlink()
+    files.write_json(served / "generation_config.json", own | {"do_sample": True})
     serve = "import sys; from transformers.cli.transformers import main; main()"
     command = [os.environ.get("PYTHON_SERVE", sys.executable), "-c", serve, "serve", "smollm2"]
     command += ["--host=127.0.0.1", f"--port={port}", "--device=cpu"]
@@ -621,7 +626,6 @@ def transformers_serve(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.judge
 @pytest.mark.slow
-@pytest.mark.skipif(not SMOLLM2.exists(), reason="make table has not made SmolLM2 yet")
 def test_a_real_server_with_a_small_judge(bench: Bench, transformers_serve: str) -> None:
     """SmolLM2-135M as a judge: too small to be worth anything, and every word of it is real."""
     files.write_json(bench.folder / "steps.json", {"g_eval": STEPS})
