@@ -15,6 +15,7 @@ import numpy as np
 
 from compression_order import guards, orderings, paired
 from compression_order.errors import HarnessError
+from compression_order.judging.options import METRICS
 from compression_order.published import Published
 from compression_order.records import Record
 
@@ -121,7 +122,7 @@ def _families(base: Record) -> dict[str, list[str]]:
     return {
         "<text>": list(base.perplexity),
         "<task>": list(base.tasks),
-        "<judged>": list(base.judged),
+        "<judged>": [metric for metric in METRICS if metric in base.judged],
     }
 
 
