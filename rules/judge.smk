@@ -20,7 +20,7 @@ if STUDY.judge:
         log:
             "logs/{study}/seed{seed}/{pipeline}.answers.log",
         resources:
-            **asked("measure {pipeline}"),
+            **asked("answers {pipeline}"),
             gpu=STUDY.gpus,
         params:
             checkpoint=folder_of("manifest"),

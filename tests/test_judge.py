@@ -21,7 +21,17 @@ from conftest import Lab, inside, write_lines
 from test_sources import ELSEWHERE, IMPORTS
 
 import make_table
-from compression_order import files, guards, records, schema, sources, study, table
+from compression_order import (
+    allotment,
+    files,
+    guards,
+    planning,
+    records,
+    schema,
+    sources,
+    study,
+    table,
+)
 from compression_order.errors import HarnessError
 from compression_order.judging import clarity, options, prompts, readability, report
 from compression_order.judging.prompts import Answer
@@ -497,6 +507,20 @@ def test_the_overlay_is_a_judge_with_every_key() -> None:
     assert made.judge.keys() == described.keys() - {"embedding_model"}
     assert made.judge["answers"].keys() == described["answers"]["properties"].keys()
     assert made.judged == list(options.METRICS)
+
+
+def test_the_planner_counts_the_answers() -> None:
+    made = with_judge()
+    jobs = planning.jobs(made, planning.architecture(made), allotment.ASSUMED, ROOT)
+    its = {job.name: job.demand for job in jobs if job.kind == "answers"}
+    assert its.keys() == {f"answers {row}" for row in made.plan.rows}
+    generated, fluency = its["answers base"].parts
+    assert generated.tokens == 4 * (allotment.ASSUMED.question + 16)
+    assert fluency.tokens == 4 * 16
+    double = with_judge(answers={"text": "alpaca", "prompts": 8, "max_new_tokens": 16})
+    more = planning.jobs(double, planning.architecture(double), allotment.ASSUMED, ROOT)
+    (twice,) = [job.demand.flops for job in more if job.name == "answers base"]
+    assert twice == 2 * its["answers base"].flops
 
 
 @pytest.mark.parametrize(
