@@ -27,7 +27,7 @@ MEM_MB ?= $(shell $(PYTHON) docker/memory_mb.py)
 SNAKEMAKE = $(IN_ENV) snakemake $(TARGET) --cores all --resources mem_mb=$(MEM_MB) gpu=$(GPUS) $(CONFIGFILE)
 CONFIGFILE = $(if $(filter-out config.yaml,$(STUDY)),--configfile $(STUDY))
 
-.PHONY: help env controller quant-env table smoke dry-run plan verdict changes findings serving costs unlock test slurm-test image image-test \
+.PHONY: help env controller quant-env judge-env table smoke dry-run plan verdict changes findings serving costs unlock test slurm-test image image-test \
 	lint format lock cuda-lock dev-env study clean
 
 help: ## List the targets
@@ -40,6 +40,9 @@ controller: .venv-controller/controller.lock ## Create .venv-controller: Snakema
 
 # llm-compressor wants another transformers than everything else.
 quant-env: .venv-quant/quant.lock ## Create .venv-quant: GPTQ, AWQ, SparseGPT and Wanda run there
+
+# deepeval pulls down the libraries of everything else.
+judge-env: .venv-judge/judge.lock ## Create .venv-judge: verdicts on generated answers are asked for there
 
 # Jobs tell their own progress; Snakemake's list of each job's inputs would bury it.
 QUIET = --quiet host reason rules
@@ -79,13 +82,15 @@ costs: env study ## What making each checkpoint of STUDY took, stage by stage an
 unlock: env study ## Release the lock of a run that was killed
 	$(SNAKEMAKE) --unlock
 
-# Slow tests are left out unless they are asked for; those of .venv-quant where there is none.
+# Slow tests are left out unless they are asked for; those of .venv-quant and .venv-judge where there is none.
 QUANT ?= $(if $(wildcard .venv-quant/quant.lock),1,0)
 SLOW_OUT = $(if $(filter 1,$(SLOW)),, and not slow)
 QUANT_OUT = $(if $(filter 1,$(QUANT)),, and not quant)
+JUDGE ?= $(if $(wildcard .venv-judge/judge.lock),1,0)
+JUDGE_OUT = $(if $(filter 1,$(JUDGE)),, and not judge)
 
 test: lint ## Check format, lint and types, then run the tests; SLOW=1 runs the slow ones too
-	$(IN_ENV) pytest -m "not cluster and not engine$(SLOW_OUT)$(QUANT_OUT)"
+	$(IN_ENV) pytest -m "not cluster and not engine$(SLOW_OUT)$(QUANT_OUT)$(JUDGE_OUT)"
 
 slurm-test: dev-env controller ## Start Slurm here (root: installs it), run the workflow on it, break things
 	@missing=; for program in munged slurmctld slurmd sbatch; do \
@@ -120,6 +125,7 @@ lock: dev-env ## Renew the locks from the .in files; UPGRADE=1 takes the newest 
 	cd envs && $(PORTABLE) dev.lock && rm dev.lock.bak
 	cd envs && $(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --output-file quant.lock quant.in
 	cd envs && $(PORTABLE) quant.lock && rm quant.lock.bak
+	cd envs && $(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --output-file judge.lock judge.in
 	cd envs && $(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --output-file controller.lock controller.in
 	$(MAKE) cuda-lock
 
@@ -174,6 +180,11 @@ study:
 .venv-quant/quant.lock: envs/quant.lock .venv/core.lock
 	@cmp --silent $< $@ || { set -x; rm -rf .venv-quant; $(BIN)/python -m venv .venv-quant; \
 		.venv-quant/bin/python -m pip install --requirement $<; }
+	@cp $< $@
+
+.venv-judge/judge.lock: envs/judge.lock .venv/core.lock
+	@cmp --silent $< $@ || { set -x; rm -rf .venv-judge; $(BIN)/python -m venv .venv-judge; \
+		.venv-judge/bin/python -m pip install --requirement $<; }
 	@cp $< $@
 
 dev-env: .venv/dev.lock

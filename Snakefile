@@ -22,6 +22,7 @@ include: "rules/fetch.smk"
 include: "rules/prepare.smk"
 include: "rules/compress.smk"
 include: "rules/measure.smk"
+include: "rules/judge.smk"
 include: "rules/table.smk"
 include: "rules/serving.smk"
 

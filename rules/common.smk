@@ -22,7 +22,7 @@ from compression_order.errors import HarnessError
 
 try:
     STUDY = study.build(config, " + ".join(map(str, workflow.configfiles)), ROOT)
-    environments.require(STUDY.stages.values(), ROOT)
+    environments.require(STUDY.stages.values(), ROOT, judge=STUDY.judge is not None)
 except HarnessError as fault:
     sys.exit(f"error: {fault}")
 
@@ -37,7 +37,9 @@ wildcard_constraints:
 
 
 # one JSON of each for every checkpoint
-SCORES = ("perplexity", "fidelity", "lm_eval", "size")
+SCORES = ["perplexity", "fidelity", "lm_eval", "size"]
+if STUDY.judge:
+    SCORES.append("judge")
 # the environment: another library version may give other numbers
 LOCK = "envs/core.lock"
 BASE = f"results/{STUDY.name}/seed{STUDY.seeds[0]}/checkpoints/base"

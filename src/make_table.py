@@ -122,6 +122,9 @@ def reading_row(made: Table, row: Row) -> Iterator[tuple[str, str]]:
         name = f"acc_{task}"
         accuracy = f"{cell(name, 1, 100)}{spread(name, 1, 100)} ± {cell(f'{name}_se', 1, 100)}"
         yield f"{task}, %", MISSING if cell(name, 1) == MISSING else accuracy
+    for metric in made.judged:
+        score = f"{cell(metric, 3)}{spread(metric, 3)} ± {cell(f'{metric}_se', 3)}"
+        yield metric, MISSING if cell(metric, 3) == MISSING else score
     yield "Q before P", cell("q_before_p", 0)
     yield "Q before KD", cell("q_before_kd", 0)
     yield "published ppl", cell("published_perplexity", 2)

@@ -111,7 +111,7 @@ def read(asked: Study, path: Path, results: Path, make: str) -> tuple[Cells, Rec
             f"they were deleted; give the table of {asked.name}, or run `{make}`"
         )
     available = [row for row in asked.plan.rows if row not in asked.plan.refused]
-    records = guards.load(results, available, asked.seeds)
+    records = guards.load(results, available, asked.seeds, asked.judge is not None)
     require_model(asked, path, records, make)
     made = table.build(asked.plan.rows, records, asked.plan.refused, None, asked.plan.arms)
     stored_table.require_same(path, cells, made, results, make)

@@ -174,6 +174,17 @@ class Lab:
 
 
 @pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct as prepared; fetched and converted where it is missing."""
+    folder = "assets/models/smollm2-135m-instruct"
+    wanted = f"{folder}/asset.json"
+    if not (ROOT / wanted).exists():
+        command = [sys.executable, "-m", "snakemake", "--cores", "1", wanted]
+        subprocess.run(command, cwd=ROOT, check=True)
+    return ROOT / folder
+
+
+@pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Made once a session."""
     yield Lab.build(tmp_path_factory.mktemp("lab"))

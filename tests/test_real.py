@@ -1,14 +1,12 @@
 """The real SmolLM2-135M-Instruct: what the tiny model cannot show."""
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, Lab, cli
+from conftest import Lab, cli
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from compression_order import chat, files, parents, scoring
@@ -16,7 +14,6 @@ from compression_order.methods import nf4
 
 pytestmark = pytest.mark.slow
 
-MODEL = "assets/models/smollm2-135m-instruct"
 QUESTIONS = (
     "Why do leaves change color in autumn?",
     "How can I keep bread fresh for longer?",
@@ -42,13 +39,9 @@ ANSWERS = (
 
 
 @pytest.fixture(scope="module")
-def model() -> Path:
-    """The prepared model; fetched and converted where it is missing."""
-    wanted = f"{MODEL}/asset.json"
-    if not (ROOT / wanted).exists():
-        command = [sys.executable, "-m", "snakemake", "--cores", "1", wanted]
-        subprocess.run(command, cwd=ROOT, check=True)
-    return ROOT / MODEL
+def model(smollm2: Path) -> Path:
+    """The prepared model."""
+    return smollm2
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ from compression_order import methods, schema, sources
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 SCRIPTS = sorted((ROOT / "src").glob("*.py"))
+# they run in an environment of their own: tests/test_judge.py looks at them there
+ELSEWHERE = {"judge.py", "judge_steps.py"}
 KINDS = {f"{kind}.py": kind for kind in ("prune", "distill", "finetune", "quantize")}
 
 
@@ -46,7 +48,7 @@ json.dump(told, sys.stdout)
 def imported():
     """Command line -> the files of the package that its process imports, and its help page."""
     lines = []
-    for path in SCRIPTS:
+    for path in (p for p in SCRIPTS if p.name not in ELSEWHERE):
         script = f"src/{path.name}"
         chosen = methods.of_kind(KINDS.get(path.name, ""))
         lines += [f"{script} --method {m}" for m in chosen] or [script]
@@ -64,7 +66,7 @@ def imported():
 
 def test_the_closure_is_what_the_process_imports(imported):
     registry = "src/compression_order/methods/__init__.py"
-    assert len(imported) >= len(SCRIPTS)
+    assert len(imported) >= len(SCRIPTS) - len(ELSEWHERE)
     for line, found in imported.items():
         script, *flags = line.split()
         modules = [methods.REGISTRY[flags[-1]][1]] if flags else []

@@ -31,6 +31,7 @@ MADE = {
     ".venv",
     ".venv-controller",
     ".venv-quant",
+    ".venv-judge",
     ".snakemake",
     ".hypothesis",
     "assets",

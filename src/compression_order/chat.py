@@ -3,17 +3,18 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from compression_order import files
+from compression_order import conversations
 from compression_order.errors import HarnessError
 
 IGNORED = -100  # the label that torch's cross entropy skips
+
+records = conversations.records  # of a split; it lives where there is no torch
 
 
 @dataclass(frozen=True)
@@ -57,22 +58,6 @@ class Batch:
         """The same batch on a device."""
         tensors = (self.ids.to(device), self.attention.to(device), self.labels.to(device))
         return Batch(*tensors, self.indices)
-
-
-def records(text: Path, splits: Path, split: str) -> list[tuple[int, dict[str, Any]]]:
-    """The records of one split of a chat text, with their record numbers.
-
-    Raises:
-        HarnessError: the splits were made from another text.
-    """
-    table = files.read_json(splits)
-    if table["sha256"][split] != files.sha256(text):
-        raise HarnessError(
-            f"{splits} was made from another version of {text} (its sha256 differs); "
-            f"delete {splits} and run again"
-        )
-    lines = files.read_lines(text)
-    return [(i, lines[i]) for i in table[split]]
 
 
 def template_ids(

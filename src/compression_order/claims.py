@@ -247,5 +247,9 @@ def degenerate_share(model: PreTrainedModel, probe: Probe) -> float:
 
 
 def _degenerate(answer: list[int], pad: int) -> bool:
-    words = [token for token in answer if token != pad]
-    return not words or (len(words) > 2 and len(set(words)) == 1)
+    return repeats_one_token([token for token in answer if token != pad])
+
+
+def repeats_one_token(answer: list[int]) -> bool:
+    """Whether an answer is empty, or one token over and over."""
+    return not answer or (len(answer) > 2 and len(set(answer)) == 1)

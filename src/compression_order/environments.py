@@ -1,4 +1,4 @@
-"""The Python that a stage runs in: `core` for most methods, `quant` for those of llm-compressor.
+"""The Python that a job runs in: `core` for most, `quant` for llm-compressor, `judge` for verdicts.
 
 Pure Python, no torch: the Snakefile asks. `core` is the environment that Snakemake's jobs find;
 another one is named by a variable, so that a container or a cluster can have it elsewhere.
@@ -15,7 +15,8 @@ from compression_order.orderings import Stage
 
 CORE = "core"
 # environment -> its python, from the root of the repository
-PYTHONS = {"quant": ".venv-quant/bin/python"}
+PYTHONS = {"quant": ".venv-quant/bin/python", "judge": ".venv-judge/bin/python"}
+JUDGE = "judge"
 
 
 def variable(name: str) -> str:
@@ -40,24 +41,31 @@ def launcher(method: str, devices: int) -> str:
     return f'"${variable(name)}"' + (together if devices > 1 else "")
 
 
-def require(stages: Iterable[Stage], root: Path) -> None:
+def require(stages: Iterable[Stage], root: Path, judge: bool = False) -> None:
     """Set the variables that the launchers name, where the caller has not, and check them.
 
     Args:
         stages: of the study; only what they use must be there.
         root: folder of the repository, from which relative paths count.
+        judge: whether the study has a judge.
 
     Raises:
-        HarnessError: the environment of a stage does not exist.
+        HarnessError: the environment of a stage, or of the judge, does not exist.
     """
     for name, python in PYTHONS.items():
         os.environ.setdefault(variable(name), python)
     for stage in stages:
         name = methods.environment(stage.method)
-        python = CORE if name == CORE else os.environ[variable(name)]
-        if name != CORE and not shutil.which(root / python if "/" in python else python):
-            raise HarnessError(
-                f"stages.{stage.token}: the method {stage.method!r} runs in the environment "
-                f"`{name}`, and {python} does not exist; run `make {name}-env`, or name its python "
-                f"in the variable {variable(name)}"
-            )
+        if name != CORE:
+            _require(name, f"stages.{stage.token}: the method {stage.method!r} runs", root)
+    if judge:
+        _require(JUDGE, "judge: verdicts are given", root)
+
+
+def _require(name: str, what: str, root: Path) -> None:
+    python = os.environ[variable(name)]
+    if not shutil.which(root / python if "/" in python else python):
+        raise HarnessError(
+            f"{what} in the environment `{name}`, and {python} does not exist; run `make "
+            f"{name}-env`, or name its python in the variable {variable(name)}"
+        )

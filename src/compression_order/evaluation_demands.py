@@ -10,6 +10,7 @@ from compression_order import demands, formulas, hub_tasks
 from compression_order.demands import Demand, Memory, Part, State
 from compression_order.errors import HarnessError
 from compression_order.formulas import BF16
+from compression_order.judging.options import Answering
 from compression_order.shapes import Architecture
 from compression_order.study import Study, task_path
 
@@ -157,3 +158,18 @@ def measure(
     memory = Memory(formulas.dense_bytes(shape), teacher=kept, activations=max(activations))
     parts = tuple(_scored(study, state, asked, assumed))
     return Demand(parts, memory, state.bytes + kept, 0)
+
+
+def answers(study: Study, state: State, base: State, assumed: Assumed) -> Demand:
+    """Answer the prompts of the judge, one at a time; the base tells how fluent each answer is."""
+    assert study.judge is not None
+    how = study.judge["answers"]
+    prompts = how["prompts"] or study.config["splits"]["held_out"]
+    generated = how.get("max_new_tokens", Answering.max_new_tokens)
+    asked = Questions("answers", prompts, assumed.question, generated)
+    memory = Memory(
+        weights=formulas.dense_bytes(state.shape) + formulas.dense_bytes(base.shape),
+        activations=asked.activations(state.shape, 1),
+    )
+    fluent = demands.forward(base.shape, "fluency", prompts, generated)
+    return Demand((asked.part(state.shape), fluent), memory, state.bytes + base.bytes, 0)

@@ -24,8 +24,12 @@ FEWEST_SAMPLES = 20  # with fewer samples equal choices are no surprise
 Records = dict[str, tuple[Record, ...]]  # pipeline -> one record a seed
 
 
-def load(results: Path, pipelines: Sequence[str], seeds: Sequence[int]) -> Records:
+def load(
+    results: Path, pipelines: Sequence[str], seeds: Sequence[int], judged: bool = False
+) -> Records:
     """The records of every pipeline and seed, all proven to be about the same sample.
+
+    `judged`: read the verdicts of the study's judge too; they must be by the same judge.
 
     Raises:
         HarnessError: base is not among the pipelines, a file is missing or broken, or a file
@@ -33,7 +37,10 @@ def load(results: Path, pipelines: Sequence[str], seeds: Sequence[int]) -> Recor
     """
     if orderings.BASE not in pipelines:
         raise HarnessError("the rows lack `base`; every ratio is relative to it, so add it")
-    rows = {p: tuple(read(results / f"seed{seed}", p, seed) for seed in seeds) for p in pipelines}
+    rows = {
+        p: tuple(read(results / f"seed{seed}", p, seed, judged) for seed in seeds)
+        for p in pipelines
+    }
     base = rows[orderings.BASE][0]
     samples = {key: (sample, "base") for key, sample in _samples(base).items()}
     for records in rows.values():
@@ -72,6 +79,8 @@ def _samples(record: Record) -> dict[tuple[str, str], str]:
     }
     for task, result in record.tasks.items():
         samples["lm_eval.json", task] = f"{result.sample} ({len(result.correct)} questions)"
+    for metric, verdicts in record.judged.items():
+        samples["judge.json", metric] = f"{verdicts.sample} ({len(verdicts.scores)} answers)"
     if record.fidelity:
         samples["fidelity.json", "kl"] = record.fidelity.sample
     return samples
@@ -112,6 +121,10 @@ def suspicious(record: Record) -> Iterator[str]:
         yield "top1 is not finite"
     for task, result in record.tasks.items():
         yield from suspicious_task(task, result)
+    for metric, verdicts in record.judged.items():
+        answers = len(verdicts.scores)
+        if answers >= FEWEST_SAMPLES and np.ptp(verdicts.scores) == 0:
+            yield f"{metric}: one verdict, {verdicts.value:.3f}, for all {answers} answers"
 
 
 def suspicious_task(task: str, result: Task) -> Iterator[str]:

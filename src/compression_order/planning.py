@@ -25,7 +25,7 @@ class Job:
 
     Attributes:
         name: unique in a plan.
-        kind: base, teach, reference, the kind of a stage, or measure.
+        kind: base, teach, reference, the kind of a stage, measure, or answers.
         pipeline: of its checkpoint; empty for what the whole study shares.
         copies: how many there are: one a seed, or one.
         after: the jobs it waits for.
@@ -84,6 +84,9 @@ def jobs(study: Study, shape: Architecture, assumed: Assumed, root: Path) -> lis
     for row in (r for r in study.plan.rows if r not in study.plan.refused):
         demand = evaluation_demands.measure(study, states[row], base, asked, assumed)
         planned.append(Job(f"measure {row}", "measure", row, seeds, (row, "reference"), demand))
+        if study.judge:
+            demand = evaluation_demands.answers(study, states[row], base, assumed)
+            planned.append(Job(f"answers {row}", "answers", row, seeds, (row, BASE), demand))
     return planned
 
 

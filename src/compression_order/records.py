@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,19 @@ class Fidelity:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """One judged metric: hash of prompts and judge, and the score of each answer, 0..1."""
+
+    sample: str
+    scores: Array
+
+    @property
+    def value(self) -> float:
+        """The mean score."""
+        return float(np.mean(self.scores))
+
+
+@dataclass(frozen=True)
 class Record:
     """One pipeline at one seed; `checkpoint` is empty for base, which no stage wrote."""
 
@@ -77,6 +90,7 @@ class Record:
     fidelity: Fidelity | None
     tasks: Mapping[str, Task]
     checkpoint: Mapping[str, Any]
+    judged: Mapping[str, Judged] = field(default_factory=dict)
 
 
 def folder(results: Path, record: Record) -> Path:
@@ -84,8 +98,11 @@ def folder(results: Path, record: Record) -> Path:
     return results / f"seed{record.seed}" / "evaluations" / record.pipeline
 
 
-def read(seed_folder: Path, pipeline: str, seed: int) -> Record:
-    """One record; base may lack fidelity.json, since its distance to itself is known."""
+def read(seed_folder: Path, pipeline: str, seed: int, judged: bool = False) -> Record:
+    """One record; base may lack fidelity.json, since its distance to itself is known.
+
+    Without `judged` the verdicts of a judge are left out: they may be of an older study.
+    """
     evaluations = seed_folder / "evaluations" / pipeline
     size_path = evaluations / "size.json"
     size = files.read_json(size_path)
@@ -100,6 +117,7 @@ def read(seed_folder: Path, pipeline: str, seed: int) -> Record:
         fidelity=None if without_fidelity else _fidelity(fidelity, files.read_json(fidelity)),
         tasks=_each(evaluations / "lm_eval.json", _task),
         checkpoint={} if pipeline == orderings.BASE else _checkpoint(seed_folder, pipeline, seed),
+        judged=_verdicts(evaluations / "judge.json") if judged else {},
     )
     _require_same_checkpoint(size_path, record)
     return record
@@ -163,6 +181,23 @@ def _answers(path: Path, entry: Any, task: str, samples: int) -> tuple[str, ...]
 def _fidelity(path: Path, entry: Any) -> Fidelity:
     sample = _field(path, entry, "sample_sha256")
     return Fidelity(sample, *(_number(path, entry, k) for k in ("kl", "kl_p99", "top1_agreement")))
+
+
+def _verdicts(path: Path) -> dict[str, Judged]:
+    entry = files.read_json(path)
+    sample, prompts = _field(path, entry, "sample_sha256"), _field(path, entry, "prompts")
+    found = {}
+    for metric, its in _field(path, entry, "metrics").items():
+        scores = _numbers(path, its, "scores", metric)
+        if not len(scores) or len(scores) != len(prompts) or not np.all(np.isfinite(scores)):
+            raise HarnessError(
+                f"{path}: {metric!r} has {len(scores)} scores of {len(prompts)} answers; there "
+                "must be a finite score for each, at least one; delete the file and run again"
+            )
+        value = _number(path, its, "value", metric)
+        _require_agreement(path, f"value of {metric!r}", value, float(np.mean(scores)))
+        found[metric] = Judged(sample, scores)
+    return found
 
 
 def _checkpoint(seed_folder: Path, pipeline: str, seed: int) -> dict[str, Any]:

@@ -60,6 +60,8 @@ def standing_for(
 ) -> Scores | str:
     """What stands for a published measure here, or why nothing does."""
     if measure.kind == "quality":
+        if measure.metric in records[orderings.BASE][0].judged:
+            return verdicts(measure.metric, rows, records)
         if measure.metric in cells[0]:
             return judged(measure, rows, cells)
         tasks = records[orderings.BASE][0].tasks
@@ -69,6 +71,28 @@ def standing_for(
     named = [text for text in measure.ours if text in base.perplexity]
     text = next(iter(named), primary_text(base))
     return perplexity(rows, records, text) if text else "no text was scored"
+
+
+def verdicts(metric: str, rows: Rows, records: Records) -> Scores:
+    """The verdicts of the study's judge, paired over the answers."""
+    found, left_out = dict[str, Array](), dict[str, str]()
+    for name, row in rows.items():
+        why = unfit(row, records)
+        if why:
+            left_out[name] = why
+        else:
+            found[name] = np.array([record.judged[metric].scores for record in records[row]])
+    answers = len(records[orderings.BASE][0].judged[metric].scores)
+    means = paired.bootstrap_means([v.mean(axis=0) for v in found.values()], np.ones(answers))
+    return Scores(
+        title=f"{metric} ({answers} answers)",
+        what=metric,
+        is_log=False,
+        units=answers,
+        seeds={name: v.mean(axis=1) for name, v in found.items()},
+        draws=dict(zip(found, means, strict=True)),
+        left_out=left_out,
+    )
 
 
 def judged(measure: Measure, rows: Rows, cells: Sequence[Mapping[str, str]]) -> Scores:

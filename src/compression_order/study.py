@@ -13,11 +13,14 @@ import yaml
 
 from compression_order import hub_tasks, methods, orderings, processes, schema
 from compression_order.errors import HarnessError
+from compression_order.judging import options
+from compression_order.judging.options import Options
 from compression_order.orderings import Plan, Stage
 from compression_order.settings import COMMON, adapts, flags
 
 PUBLISHED = "published/published.csv"
 PLAIN_FORMS = ("lines", "jsonl", "rows", "penn-valid", "penn-test")
+CHAT_FORMS = ("alpaca", "messages")
 HUB = "assets/hub"
 
 
@@ -207,6 +210,41 @@ class Study:
         sizes = ",".join(map(str, asked["batch_sizes"]))
         return flags({**asked, "batch_sizes": sizes, "device": self.device})
 
+    @property
+    def judge(self) -> Mapping[str, Any] | None:
+        """The judge's entry; None: nothing is judged."""
+        return self.config.get("judge")
+
+    @property
+    def judged(self) -> list[str]:
+        """The judged metrics, none without a judge."""
+        return options.asked(self.judge.get("metrics", Options.metrics)) if self.judge else []
+
+    @property
+    def judged_text(self) -> str:
+        """Path of the text whose prompts are answered."""
+        assert self.judge is not None
+        return text_path(self.judge["answers"]["text"])
+
+    def prompt_flags(self) -> list[str]:
+        """The flags that say which prompts of the text are asked."""
+        assert self.judge is not None
+        chosen = flags({"prompts": self.judge["answers"]["prompts"]})
+        splits = [f"--splits=results/{self.name}/splits.json"]
+        return [*chosen, *(splits if self.judged_text == self.held_out else [])]
+
+    def answer_flags(self) -> list[str]:
+        """The flags that say how answers are generated, and where."""
+        assert self.judge is not None
+        asked = self.judge["answers"]
+        drawn = {k: asked[k] for k in ("max_new_tokens", "temperature") if k in asked}
+        return [*self.prompt_flags(), *flags({**drawn, "device": self.device})]
+
+    def judge_flags(self) -> list[str]:
+        """The flags that say who judges, and how."""
+        assert self.judge is not None
+        return flags({key: value for key, value in self.judge.items() if key != "answers"})
+
     def table_flags(self) -> list[str]:
         """The flags that name a table's study, seeds and published figures."""
         published = self.config.get("published")
@@ -226,6 +264,7 @@ class Study:
             *("--rows", *self.plan.rows),
             *(["--refused", *refused] if refused else []),
             *(["--arms", *arms] if arms else []),
+            *(["--judged"] if self.judge else []),
         ]
 
     def measured_files(self) -> list[str]:
@@ -370,6 +409,11 @@ def _check_names(config: Mapping[str, Any], root: Path) -> None:
                 "not exist; write it or leave the task out"
             )
     hub_tasks.check(config, root)
+    if "judge" in config:
+        chats = [n for n, entry in texts.items() if entry["form"] in CHAT_FORMS]
+        asked = config["judge"]["answers"]["text"]
+        _require(asked, chats, "judge.answers.text", "text (form alpaca or messages)")
+        options.check(config["judge"])
 
 
 def _require_adapter(stage: Stage) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from compression_order import guards, orderings, paired
 from compression_order.errors import HarnessError
+from compression_order.judging.options import METRICS
 from compression_order.published import Published
 from compression_order.records import Record
 
@@ -57,6 +58,14 @@ REGISTRY = (
     Column("acc_<task>_sd", "0..1", 4, _SD, spread=True),
     Column("acc_<task>_se", "0..1", 4, "standard error over questions"),
     Column(
+        "<judged>",
+        "0..1",
+        4,
+        "g_eval, prompt_alignment, clarity: mean verdict of the study's judge (only with a judge)",
+    ),
+    Column("<judged>_sd", "0..1", 4, _SD, spread=True),
+    Column("<judged>_se", "0..1", 4, "standard error over answers"),
+    Column(
         "q_before_p", "", None, f"whether the pipeline quantizes before it prunes, {_PREDICATE}"
     ),
     Column("q_before_kd", "", None, f"whether it quantizes before it distills, {_PREDICATE}"),
@@ -76,6 +85,7 @@ class Table:
     rows: tuple[Row, ...]
     texts: tuple[str, ...]
     tasks: tuple[str, ...]
+    judged: tuple[str, ...] = ()
 
 
 def build(
@@ -101,9 +111,19 @@ def build(
             row |= _measured(records[pipeline], bases)
             row["note"] = "; ".join(findings[pipeline]) or "ok"
         cells.append(row)
-    texts, tasks = tuple(bases[0].perplexity), tuple(bases[0].tasks)
-    wanted = [c for c in _columns(texts, tasks, len(bases) > 1) if arms or c.name != "arm"]
-    return Table(tuple(wanted), tuple(cells), texts, tasks)
+    texts, tasks, judged = (tuple(its) for its in _families(bases[0]).values())
+    named = _columns(_families(bases[0]), len(bases) > 1)
+    wanted = [c for c in named if arms or c.name != "arm"]
+    return Table(tuple(wanted), tuple(cells), texts, tasks, judged)
+
+
+def _families(base: Record) -> dict[str, list[str]]:
+    """What a column of the registry may stand for."""
+    return {
+        "<text>": list(base.perplexity),
+        "<task>": list(base.tasks),
+        "<judged>": [metric for metric in METRICS if metric in base.judged],
+    }
 
 
 def to_csv(table: Table) -> str:
@@ -127,9 +147,9 @@ def show(value: Value, digits: int | None) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
-def _columns(texts: Sequence[str], tasks: Sequence[str], several_seeds: bool) -> Iterator[Column]:
-    """The registry with its families written out, one text or task after another."""
-    names = {"<text>": texts, "<task>": tasks, "": ("",)}
+def _columns(families: Mapping[str, Sequence[str]], several_seeds: bool) -> Iterator[Column]:
+    """The registry with its families written out, one text, task or metric after another."""
+    names = {**families, "": ("",)}
     for key, family in groupby(REGISTRY, lambda c: next(k for k in names if k in c.name)):
         wanted = [column for column in family if several_seeds or not column.spread]
         for name in names[key]:
@@ -179,6 +199,10 @@ def _measured(ours: Sequence[Record], bases: Sequence[Record]) -> Row:
         right = np.mean([r.tasks[task].correct for r in ours], axis=0)
         row[f"acc_{task}"], row[f"acc_{task}_se"] = paired.mean_se(right)
         row[f"acc_{task}_sd"] = _sd([r.tasks[task].accuracy for r in ours])
+    for metric in bases[0].judged:
+        scores = np.mean([r.judged[metric].scores for r in ours], axis=0)
+        row[metric], row[f"{metric}_se"] = paired.mean_se(scores)
+        row[f"{metric}_sd"] = _sd([r.judged[metric].value for r in ours])
     return row
 
 

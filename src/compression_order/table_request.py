@@ -38,6 +38,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--arms", nargs="*", default=[], metavar="ARM=PIPELINE,PIPELINE",
         help="arms of the study with their rows (default: none)",
     )  # fmt: skip
+    study.add_argument(
+        "--judged", action="store_true", help="read the verdicts of the judge too (default: no)"
+    )
     beside = parser.add_argument_group("published figures")
     beside.add_argument("--published", help="study in the published figures (default: none)")
     beside.add_argument("--published-csv", type=Path, default=Path("published/published.csv"))
@@ -53,7 +56,8 @@ def read(args: argparse.Namespace) -> Asked:
     refused = pairs("--refused", args.refused)
     arms = {arm: its.split(",") for arm, its in pairs("--arms", args.arms).items()}
     table.require_known(args.rows, args.seeds, refused)
-    records = guards.load(args.results, [r for r in args.rows if r not in refused], args.seeds)
+    available = [r for r in args.rows if r not in refused]
+    records = guards.load(args.results, available, args.seeds, args.judged)
     figures = published.read(args.published_csv, args.published) if args.published else None
     return Asked(args.study, args.rows, refused, arms, records, figures)
 

@@ -1,0 +1,89 @@
+"""A judge's verdicts on generated answers, where the study names a judge."""
+
+if STUDY.judge:
+
+    rule answers:
+        """One checkpoint's answers to the prompts of the study."""
+        input:
+            manifest="results/{study}/seed{seed}/checkpoints/{pipeline}/checkpoint.json",
+            model=ancient(
+                "results/{study}/seed{seed}/checkpoints/{pipeline}/model.safetensors"
+            ),
+            base=f"{BASE}/checkpoint.json",
+            base_model=ancient(f"{BASE}/model.safetensors"),
+            text=STUDY.judged_text,
+            splits="results/{study}/splits.json",
+            sources=sources("src/write_answers.py"),
+            lock=LOCK,
+        output:
+            "results/{study}/seed{seed}/evaluations/{pipeline}/answers.json",
+        log:
+            "logs/{study}/seed{seed}/{pipeline}.answers.log",
+        resources:
+            **asked("answers {pipeline}"),
+            gpu=STUDY.gpus,
+        params:
+            checkpoint=folder_of("manifest"),
+            reference=folder_of("base"),
+            flags=STUDY.answer_flags(),
+        shell:
+            r"""
+            python src/write_answers.py \
+                --checkpoint {params.checkpoint:q} \
+                --reference {params.reference:q} \
+                --text {input.text:q} \
+                --seed {wildcards.seed} \
+                --threads {threads} \
+                {params.flags:q} \
+                --costs results/{wildcards.study}/seed{wildcards.seed}/costs/{wildcards.pipeline:q} \
+                --out {output:q} \
+                2>&1 | tee {log:q}
+            """
+
+    rule judge_steps:
+        """The steps by which the judge means to go, the same for every answer."""
+        input:
+            sources=sources("src/judge_steps.py"),
+            lock="envs/judge.lock",
+        output:
+            "results/{study}/judge/steps.json",
+        log:
+            "logs/{study}/judge_steps.log",
+        # the endpoint may be out of a cluster node's reach
+        localrule: True
+        params:
+            flags=STUDY.judge_flags(),
+        shell:
+            r"""
+            "$PYTHON_JUDGE" src/judge_steps.py \
+                {params.flags:q} \
+                --out {output:q} \
+                2>&1 | tee {log:q}
+            """
+
+    rule judge:
+        """The judge's verdicts on one checkpoint's answers."""
+        input:
+            answers="results/{study}/seed{seed}/evaluations/{pipeline}/answers.json",
+            steps="results/{study}/judge/steps.json",
+            text=STUDY.judged_text,
+            splits="results/{study}/splits.json",
+            sources=sources("src/judge.py"),
+            lock="envs/judge.lock",
+        output:
+            "results/{study}/seed{seed}/evaluations/{pipeline}/judge.json",
+        log:
+            "logs/{study}/seed{seed}/{pipeline}.judge.log",
+        localrule: True
+        params:
+            flags=[*STUDY.judge_flags(), *STUDY.prompt_flags()],
+        shell:
+            r"""
+            "$PYTHON_JUDGE" src/judge.py \
+                --answers {input.answers:q} \
+                --steps {input.steps:q} \
+                --text {input.text:q} \
+                {params.flags:q} \
+                --out {output:q} \
+                2>&1 | tee {log:q}
+            """
