@@ -19,6 +19,7 @@ from compression_order import (
 )
 from compression_order import sources as source_files
 from compression_order.errors import HarnessError
+from snakemake.exceptions import WorkflowError
 
 try:
     STUDY = study.build(config, " + ".join(map(str, workflow.configfiles)), ROOT)
@@ -70,6 +71,14 @@ def stage_script(wildcards):
 def stage_devices(wildcards):
     """The devices, and processes, that a pipeline's last stage runs on."""
     return STUDY.devices(orderings.last(wildcards.pipeline))
+
+
+def every_core(wildcards):
+    """All cores of this run, so that no job runs beside this one; on a cluster one."""
+    try:
+        return workflow.cores
+    except WorkflowError:  # jobs are handed out: there is no number to share
+        return 1
 
 
 def stage_sources(wildcards):

@@ -1,15 +1,5 @@
 """What checkpoints cost to serve, timed on an idle machine: `make serving`, no part of a table."""
 
-from snakemake.exceptions import WorkflowError
-
-
-def every_core(wildcards):
-    """All cores of this run, so that nothing else is timed with it; of a cluster's nodes one."""
-    try:
-        return workflow.cores
-    except WorkflowError:  # jobs are handed to a cluster: there is no number to share
-        return 1
-
 
 rule serve:
     """Latency, throughput, memory and energy of one checkpoint; nothing runs beside it."""

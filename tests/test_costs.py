@@ -166,6 +166,15 @@ def test_a_teacher_s_pass_is_repeated_for_each_distillation_alone() -> None:
     assert made.study.jobs == 4
 
 
+def test_a_teacher_that_no_ordering_needs_is_not_waited_for() -> None:
+    asked = study.build({**SMOKE, "orderings": ["P-Q"]}, "smoke", ROOT)
+    planned = jobs(asked)
+    took = {name: its for name, its in seconds(planned).items() if not name.startswith("teach")}
+    made = making.of(asked, planned, took)
+    assert made.study.jobs == 3
+    assert made.study.wall_s == sum(took[name].wall_s for name in ("base", "P", "P-Q"))
+
+
 def test_what_did_not_run_is_unknown_and_not_zero(smoke: study.Study) -> None:
     planned = jobs(smoke)
     took = seconds(planned)

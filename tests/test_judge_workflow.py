@@ -66,7 +66,7 @@ def test_a_judge_is_added_to_a_finished_run(tmp_path: Path) -> None:
         before = {p: p.read_bytes() for p in copy.root.glob("results/smoke/seed0/*/*/judge.json")}
         assert len(before) == 2
         copy.change_study(judge_at(server.url.replace("127.0.0.1", "localhost")))
-        assert copy.planned() == JUDGED
+        assert copy.planned() == JUDGED | TABLES
         ran(copy)
         assert len(server.requests) == asked
         assert {p: p.read_bytes() for p in before} == before

@@ -106,9 +106,12 @@ def of(study: Study, planned: Sequence[Job], took: Mapping[str, Measured]) -> Ma
         took: of those that have run.
     """
     each = {job.name: of_job(job, took.get(job.name)) for job in planned}
-    shared = summed([each[job.name] for job in planned if job.kind in ("base", "teach")])
     nodes = study.plan.nodes
-    alone = {node: summed([each[name] for name in _needs(study, node)]) for node in nodes}
+    needs = {node: list(_needs(study, node)) for node in nodes}
+    alone = {node: summed([each[name] for name in names]) for node, names in needs.items()}
+    # a study may describe a distillation, and plan its teacher, that no ordering asks for
+    needed = {orderings.BASE}.union(*needs.values()) - {*nodes}
+    shared = summed([each[job.name] for job in planned if job.name in needed])
     return Made({node: each[node] for node in nodes}, alone, shared)
 
 

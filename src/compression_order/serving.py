@@ -60,20 +60,15 @@ class Settings:
 
 def load(folder: Path, device: torch.device) -> PreTrainedModel:
     """A checkpoint as it is served on a device, in the dtype that it is stored in."""
-    model = loading.pretrained(folder, device_map={"": device}).eval()
-    if device.type == "cpu":
-        nf4.allow_any_width(model)
-    served: PreTrainedModel = model
-    return served
+    model: PreTrainedModel = loading.pretrained(folder, device_map={"": device})
+    nf4.allow_any_width(model)
+    return model.eval()
 
 
 def exact(folder: Path, manifest: dict[str, Any], model: PreTrainedModel) -> dict[str, Any]:
     """The figures that do not depend on the machine, before the model has answered anything.
 
-    Args:
-        folder: the checkpoint.
-        manifest: its `checkpoint.json`.
-        model: as `load` gives it.
+    `manifest` is its `checkpoint.json`, `model` as `load` gives it.
     """
     counted = macs(folder)
     # a rank's two products on every token; PEFT multiplies them beside the weights
@@ -219,8 +214,7 @@ def _now(device: torch.device) -> float:
 def measure(model: PreTrainedModel, batch: int, asked: Settings) -> dict[str, Any]:
     """The record of one batch size: latencies, throughput, and memory and energy where told.
 
-    Energy is of the timed repeats, a token of an answer: prefill is spread over its tokens. It is
-    None where the device has no counter that this process may read.
+    Energy is of the timed repeats, a token of an answer; None where no counter may be read.
     """
     on_gpu = model.device.type == "cuda"
     if on_gpu:
