@@ -46,7 +46,9 @@ def _imports(source: Path, path: Path) -> list[Path]:
             names.append(node.module)
             names += [f"{node.module}.{alias.name}" for alias in node.names]
     ours = [name for name in names if name.split(".")[0] == _PACKAGE]
-    return [path for name in ours if (path := _files(source, name)).exists()]
+    # importing a module of a package runs the package's own file first
+    packages = [name.rpartition(".")[0] for name in ours]
+    return [path for name in [*ours, *packages] if (path := _files(source, name)).exists()]
 
 
 def _files(source: Path, name: str) -> Path:
