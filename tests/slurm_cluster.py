@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -262,3 +263,16 @@ def running() -> Iterator[Cluster]:
     finally:
         cluster.stop_all()
         shutil.rmtree(folder)
+
+
+def main() -> None:
+    """Start a cluster and stop it: whether a Slurm can run here, for who asks before testing."""
+    reason = cannot_start()
+    if reason:
+        sys.exit(f"error: {reason}")
+    with running():
+        print("Slurm starts here")
+
+
+if __name__ == "__main__":
+    main()
