@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Lab
+from conftest import SEQ_LEN, Lab, inside
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -148,6 +148,20 @@ def test_a_cut_linear_gets_a_new_grid(rounded: Path, lab: Lab, tmp_path: Path) -
     assert cut["claims"]["grids"] == {"given": 8, "fitted": 6}
     assert cut["architecture"]["ffn_widths"] == [192, 192]
     assert loading.pretrained(tmp_path / "Q-P").config.intermediate_size == 192
+
+
+def test_a_layer_that_moves_up_keeps_its_own_grid(rounded: Path, lab: Lab, tmp_path: Path) -> None:
+    """Removing a layer renames the later ones; each is rounded to what it was rounded to before."""
+    flags = ["--method=shortgpt", "--layers=1", "--ratio=0", "--samples=4", f"--seq-len={SEQ_LEN}"]
+    common = ["--parent", rounded, "--out", tmp_path / "Q-P", "--pipeline=Q-P", *lab.read()]
+    aside = ["--work", tmp_path / "w", "--costs", tmp_path / "c", "--max-degenerate=1.0"]
+    inside("prune", *common, *aside, *flags)
+    claims = manifest(tmp_path / "Q-P")["claims"]
+    assert claims["grids"] == {"given": 7, "fitted": 0}
+    stays = 1 - claims["removed_layers"][0]
+    before, after = forms.dense_state(rounded), forms.dense_state(tmp_path / "Q-P")
+    for name in (n for n in after if "layers.0." in n):
+        assert torch.equal(after[name], before[name.replace("layers.0.", f"layers.{stays}.")]), name
 
 
 def test_a_cut_that_splits_a_group_is_refused(rounded: Path, lab: Lab, tmp_path: Path) -> None:

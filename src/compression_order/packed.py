@@ -29,6 +29,7 @@ FORMAT = "compressed-tensors"
 LAYOUT = "pack-quantized"
 BITS = 4
 _CODES = ".weight_packed"
+_ORIGIN = "grid_of"  # attribute of a linear: its name in the parent
 _PARTS = ("weight_packed", "weight_scale", "weight_zero_point", "weight_shape")
 
 Grid = tuple[Tensor, Tensor]  # scales and zero points, [rows, groups] each
@@ -70,18 +71,19 @@ class Packed:
 
         require_groups(model, self.group_size)
         scheme, kept = self.scheme(), 0
-        state, names = model.state_dict(), [name for name, _ in masks.linears(model)]
-        for name in names:
+        state, linears = model.state_dict(), list(masks.linears(model))
+        for name, linear in linears:
             weight = state.pop(f"{name}.weight").to(torch.bfloat16)
-            kept += self._has(name, weight)
-            scale, zero = self._grid(name, weight)
+            origin = getattr(linear, _ORIGIN, name)
+            kept += self._has(origin, weight)
+            scale, zero = self._grid(origin, weight)
             parts = {"weight": weight, "weight_scale": scale, "weight_zero_point": zero}
             packed = Compressor.compress(parts, scheme)
             state |= {f"{name}.{key}": part.contiguous() for key, part in packed.items()}
         model.config.quantization_config = self._config(scheme)
         model.save_pretrained(folder, state_dict=state, max_shard_size="1TB")
         del model.config.quantization_config
-        return {"grids": {"given": kept, "fitted": len(names) - kept}}
+        return {"grids": {"given": kept, "fitted": len(linears) - kept}}
 
     def _config(self, scheme: Any) -> dict[str, Any]:
         from compressed_tensors.quantization import QuantizationConfig
@@ -131,6 +133,12 @@ class Packed:
     def analytic(self, shape: formulas.Counts) -> int:
         """Bytes of the weights, by formula."""
         return formulas.packed_bytes(shape, BITS, self.group_size, self.symmetric)
+
+
+def remember(model: PreTrainedModel) -> None:
+    """Note on every linear whose grid it has: removing layers gives those that stay other names."""
+    for name, linear in masks.linears(model):
+        setattr(linear, _ORIGIN, name)
 
 
 def require_groups(model: PreTrainedModel, group_size: int) -> None:

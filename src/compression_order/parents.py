@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from compression_order import adapters, files, forms, loading, masks
+from compression_order import adapters, files, forms, loading, masks, packed
 from compression_order.errors import HarnessError
 
 MANIFEST = "checkpoint.json"
@@ -136,6 +136,7 @@ def load(folder: Path, on_quantized: str, dtype: torch.dtype, device: torch.devi
     masks.attach(model, folder)
     if on_quantized != "adapter":
         adapters.merge(model)
+    packed.remember(model)
     return Parent(
         model=model,
         tokenizer=loading.tokenizer(folder),
