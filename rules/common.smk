@@ -16,13 +16,14 @@ from compression_order import (
     orderings,
     processes,
     study,
+    study_file,
 )
 from compression_order import sources as source_files
 from compression_order.errors import HarnessError
 from snakemake.exceptions import WorkflowError
 
 try:
-    STUDY = study.build(config, " + ".join(map(str, workflow.configfiles)), ROOT)
+    STUDY = study_file.build(config, " + ".join(map(str, workflow.configfiles)), ROOT)
     environments.require(STUDY.stages.values(), ROOT, judge=STUDY.judge is not None)
 except HarnessError as fault:
     sys.exit(f"error: {fault}")

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from compression_order import errors, orderings, settings, stored_table, study
+from compression_order import errors, orderings, settings, stored_table, study_file
 from compression_order.changes import COLUMNS, PERCENT
 from compression_order.errors import HarnessError
 from compression_order.stored_table import Cells
@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    asked = study.read(args.study, ROOT)
+    asked = study_file.read(args.study, ROOT)
     path = args.csv or Path("results", asked.name, "changes.csv")
     lines = stored_table.read_lines(path, COLUMNS, make_command(args.study))
     stored = {(line["pipeline"], line["metric"]): line for line in lines}

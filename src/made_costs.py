@@ -13,7 +13,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compression_order import errors, files, making, measured, plan_text, planning, settings, study
+from compression_order import (
+    errors,
+    files,
+    making,
+    measured,
+    plan_text,
+    planning,
+    settings,
+    study_file,
+)
 from compression_order.errors import HarnessError
 from compression_order.evaluation_demands import Assumed
 from compression_order.making import Made, Taken
@@ -176,7 +185,7 @@ def main() -> None:
     args = parse_args()
     if args.conversation < 0:
         raise HarnessError(f"--conversation: {args.conversation} is too small; at least 0")
-    asked = study.read(args.study, ROOT)
+    asked = study_file.read(args.study, ROOT)
     results = args.results or Path("results", asked.name)
     table = read(args, asked, results)
     out = args.csv or results / "costs.csv"

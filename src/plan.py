@@ -25,6 +25,7 @@ from compression_order import (
     settings,
     shapes,
     study,
+    study_file,
     timetable,
 )
 from compression_order.analysis import foresight, normal_power
@@ -204,7 +205,7 @@ def main() -> None:
     args = parse_args()
     check(args)
     pace = Pace(args.device, devices.named(args.device), args.utilization)
-    asked = study.read(args.study, ROOT)
+    asked = study_file.read(args.study, ROOT)
     assumed = Assumed(args.conversation, args.question, args.text, args.questions)
     shape = planning.architecture(asked, args.architecture)
     planned = planning.jobs(asked, shape, assumed, ROOT)

@@ -29,6 +29,7 @@ from compression_order import (
     shapes,
     stored_table,
     study,
+    study_file,
     table,
     verdict_report,
     verdicts,
@@ -60,7 +61,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    asked = study.read(args.study, ROOT)
+    asked = study_file.read(args.study, ROOT)
     source = " ".join(map(str, args.study))
     name = published_name(asked, source)
     claims = published_claims.of(name)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from compression_order import allotment, leftovers, study
+from compression_order import allotment, leftovers, study_file
 from compression_order.errors import HarnessError
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +30,7 @@ MEASURED = {
 def needs(change: dict[str, Any] | None = None) -> dict[str, allotment.Need]:
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     config |= change or {}
-    return dict(allotment.needs(study.build(config, "config.yaml", ROOT), ROOT))
+    return dict(allotment.needs(study_file.build(config, "config.yaml", ROOT), ROOT))
 
 
 @pytest.mark.parametrize("job", MEASURED)
@@ -58,7 +58,7 @@ def test_on_a_gpu_the_machine_holds_no_activations():
 def test_a_study_that_cannot_be_planned_still_asks():
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     del config["stages"]["Q"]["double_quant"]  # left to the method's code
-    asked = allotment.asker(study.build(config, "config.yaml", ROOT), ROOT)("{pipeline}")
+    asked = allotment.asker(study_file.build(config, "config.yaml", ROOT), ROOT)("{pipeline}")
     assert asked["mem_mb"]({"pipeline": "Q"}, 1) == allotment.UNPLANNED.memory_mb
     assert asked["runtime"]({"pipeline": "Q"}, 2) == 2 * allotment.UNPLANNED.minutes
 

@@ -16,7 +16,7 @@ from workflow_fixtures import Copy, repository
 
 import prepare_text
 import verdict
-from compression_order import orderings, penn, published, study
+from compression_order import orderings, penn, published, study, study_file
 from compression_order.errors import HarnessError
 
 NAMES = ("llm-compression", "llm-compression-sparse", "llm-compression.cpu")
@@ -29,7 +29,7 @@ Row = dict[str, str]
 
 
 def read(name: str) -> study.Study:
-    return study.read([ROOT / STUDIES[name]], ROOT)
+    return study_file.read([ROOT / STUDIES[name]], ROOT)
 
 
 # plans

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT, Lab, cli
 
-from compression_order import evaluation_demands, making, planning, study, utilization
+from compression_order import evaluation_demands, making, planning, study, study_file, utilization
 from compression_order.making import Taken
 from compression_order.measured import Measured
 from compression_order.planning import Job
@@ -116,7 +116,7 @@ def jobs(asked: study.Study) -> list[Job]:
 
 @pytest.fixture(scope="module")
 def smoke() -> study.Study:
-    return study.build(SMOKE, "smoke", ROOT)
+    return study_file.build(SMOKE, "smoke", ROOT)
 
 
 def seconds(planned: list[Job]) -> dict[str, Measured]:
@@ -159,7 +159,7 @@ def test_what_a_study_shares(smoke: study.Study) -> None:
 
 
 def test_a_teacher_s_pass_is_repeated_for_each_distillation_alone() -> None:
-    asked = study.build({**SMOKE, "orderings": ["KD-KD"]}, "smoke", ROOT)
+    asked = study_file.build({**SMOKE, "orderings": ["KD-KD"]}, "smoke", ROOT)
     planned = jobs(asked)
     made = making.of(asked, planned, seconds(planned))
     assert made.alone["KD-KD"].jobs == 5
@@ -167,7 +167,7 @@ def test_a_teacher_s_pass_is_repeated_for_each_distillation_alone() -> None:
 
 
 def test_a_teacher_that_no_ordering_needs_is_not_waited_for() -> None:
-    asked = study.build({**SMOKE, "orderings": ["P-Q"]}, "smoke", ROOT)
+    asked = study_file.build({**SMOKE, "orderings": ["P-Q"]}, "smoke", ROOT)
     planned = jobs(asked)
     took = {name: its for name, its in seconds(planned).items() if not name.startswith("teach")}
     made = making.of(asked, planned, took)

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from test_resume import steps_done
 from workflow_fixtures import repository
 
-from compression_order import demands, processes, shapes, study, timetable
+from compression_order import demands, processes, shapes, study_file, timetable
 from compression_order.devices import named
 from compression_order.errors import HarnessError
 
@@ -240,13 +240,13 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
 @pytest.mark.parametrize(("changes", "told"), REFUSED)
 def test_a_study_refuses(changes: dict[str, Any], told: list[str]) -> None:
     with pytest.raises(HarnessError) as fault:
-        study.build(changed(**changes), "s.yaml", ROOT)
+        study_file.build(changed(**changes), "s.yaml", ROOT)
     for words in ("s.yaml: ", *told):
         assert words in str(fault.value)
 
 
 def test_a_training_of_no_steps_takes_one_device() -> None:
-    built = study.build(changed(devices=3, steps=0), "s.yaml", ROOT)
+    built = study_file.build(changed(devices=3, steps=0), "s.yaml", ROOT)
     assert built.devices("KD") == 1
     assert processes.launcher(1) == "python"
 

@@ -17,7 +17,7 @@ import yaml
 from conftest import ROOT, cli
 from workflow_fixtures import TABLE, Copy, repository
 
-from compression_order import formulas, orderings, sizes, study
+from compression_order import formulas, orderings, sizes, study_file
 
 FULL = "studies/qwen2.5-3b.yaml"
 SMALL = f"{FULL} studies/overlays/qwen2.5-3b.yaml"
@@ -63,7 +63,7 @@ def test_the_dry_run_of_the_full_study_lists_its_jobs(tmp_path: Path) -> None:
 
 
 def test_every_arm_has_all_six_orders_the_pairs_and_the_singles() -> None:
-    made = study.build(STUDY, FULL, ROOT)
+    made = study_file.build(STUDY, FULL, ROOT)
     for arm, rows in made.plan.arms.items():
         assert len(rows) == 16, arm
         assert {orderings.plain(row) for row in rows} == {

@@ -10,7 +10,14 @@ import yaml
 from conftest import ROOT
 from lm_eval.models.huggingface import HFLM
 
-from compression_order import evaluation_demands, hub_questions, hub_tasks, shapes, study
+from compression_order import (
+    evaluation_demands,
+    hub_questions,
+    hub_tasks,
+    shapes,
+    study,
+    study_file,
+)
 from compression_order.errors import HarnessError
 from compression_order.hub_questions import Sources
 
@@ -34,7 +41,7 @@ def asking(tasks: dict[str, int], *without: str) -> dict[str, Any]:
 
 
 def build(config: dict[str, Any]) -> study.Study:
-    return study.build(config, "s.yaml", ROOT)
+    return study_file.build(config, "s.yaml", ROOT)
 
 
 # --- the index, against lm-eval's own files ---------------------------------------------------

@@ -30,6 +30,7 @@ from compression_order import (
     schema,
     sources,
     study,
+    study_file,
     table,
 )
 from compression_order.errors import HarnessError
@@ -483,12 +484,12 @@ def judge_of(**changes: object) -> dict[str, Any]:
 
 
 def with_judge(**changes: object) -> study.Study:
-    made = study.read([ROOT / "studies" / "smoke.yaml"], ROOT)
-    return study.build({**made.config, "judge": judge_of(**changes)}, "the study", ROOT)
+    made = study_file.read([ROOT / "studies" / "smoke.yaml"], ROOT)
+    return study_file.build({**made.config, "judge": judge_of(**changes)}, "the study", ROOT)
 
 
 def test_a_study_says_no_judge_by_default() -> None:
-    plain = study.read([ROOT / "studies" / "smoke.yaml"], ROOT)
+    plain = study_file.read([ROOT / "studies" / "smoke.yaml"], ROOT)
     assert plain.judge is None
     assert plain.judged == []
     assert "--judged" not in plain.row_flags()
@@ -501,7 +502,7 @@ def test_a_study_says_no_judge_by_default() -> None:
 
 
 def test_the_overlay_is_a_judge_with_every_key() -> None:
-    made = study.read([ROOT / "config.yaml", ROOT / "studies/overlays/judge.yaml"], ROOT)
+    made = study_file.read([ROOT / "config.yaml", ROOT / "studies/overlays/judge.yaml"], ROOT)
     assert made.judge is not None
     described = schema.method_schema("judge")["properties"]
     assert made.judge.keys() == described.keys() - {"embedding_model"}

@@ -27,6 +27,7 @@ from compression_order import (
     shapes,
     sizes,
     study,
+    study_file,
     teacher,
     timetable,
 )
@@ -66,7 +67,7 @@ def config(path: str = "config.yaml") -> dict[str, Any]:
 
 
 def planned(read: dict[str, Any]) -> tuple[study.Study, list[planning.Job]]:
-    built = study.build(read, "the study", ROOT)
+    built = study_file.build(read, "the study", ROOT)
     shape = planning.architecture(built)
     return built, planning.jobs(built, shape, ASSUMED, ROOT)
 

@@ -27,7 +27,7 @@ from compression_order import (
     nvml,
     schema,
     serving,
-    study,
+    study_file,
 )
 from compression_order.errors import HarnessError
 from compression_order.serving import Round, Settings
@@ -318,12 +318,12 @@ def with_serving(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_study_says_what_is_measured() -> None:
-    made = study.build(with_serving(), "smoke", ROOT)
+    made = study_file.build(with_serving(), "smoke", ROOT)
     assert made.serving_flags() == [
         *("--batch-sizes=1,2", "--device=cpu", "--new-tokens=4"),
         *("--prompt=8", "--repeats=2", "--warmup=1"),
     ]
-    assert study.build(SMOKE, "smoke", ROOT).serving_flags() == []
+    assert study_file.build(SMOKE, "smoke", ROOT).serving_flags() == []
     assert {*schema.study_schema()["$defs"]["serving"]["properties"]} == {*SERVING}
 
 
@@ -338,7 +338,7 @@ def test_a_study_says_what_is_measured() -> None:
 )
 def test_a_bad_study_is_one_sentence(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(HarnessError) as fault:
-        study.build(with_serving(**changes), "smoke", ROOT)
+        study_file.build(with_serving(**changes), "smoke", ROOT)
     assert words in str(fault.value)
 
 

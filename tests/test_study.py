@@ -9,7 +9,7 @@ import pytest
 import yaml
 from workflow_fixtures import leaves
 
-from compression_order import methods, schema, settings, study
+from compression_order import methods, schema, settings, study, study_file
 from compression_order.errors import HarnessError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +34,7 @@ def changed(path, value, remove=False):
 
 
 def build(config):
-    return study.build(config, "studies/smoke.yaml", ROOT)
+    return study_file.build(config, "studies/smoke.yaml", ROOT)
 
 
 # the shipped studies
@@ -42,7 +42,7 @@ def build(config):
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.name)
 def test_a_shipped_study_is_valid_and_all_it_names_exists(path):
-    made = study.build(yaml.safe_load(path.read_text()), path.name, ROOT)
+    made = study_file.build(yaml.safe_load(path.read_text()), path.name, ROOT)
     config = made.config
     for entry in (*config["text"].values(), *made.models.values()):
         assert entry.get("package") in (None, *config.get("packages", {}))
@@ -62,7 +62,7 @@ def test_a_shipped_study_is_valid_and_all_it_names_exists(path):
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.name)
 def test_a_shipped_study_says_every_setting_of_its_methods(path):
-    made = study.build(yaml.safe_load(path.read_text()), path.name, ROOT)
+    made = study_file.build(yaml.safe_load(path.read_text()), path.name, ROOT)
     for token, stage in made.stages.items():
         its = schema.method_schema(stage.method)["properties"]
         kept = settings.used(its, stage.method, stage.on_quantized)
@@ -72,7 +72,9 @@ def test_a_shipped_study_says_every_setting_of_its_methods(path):
 
 
 def test_ways_of_training_a_quantized_parent_differ_in_nothing_else():
-    made = study.read([ROOT / "config.yaml", ROOT / "studies/overlays/on-quantized.yaml"], ROOT)
+    made = study_file.read(
+        [ROOT / "config.yaml", ROOT / "studies/overlays/on-quantized.yaml"], ROOT
+    )
     plain = made.stages["KD"]
     ways = [made.stages[token] for token in made.of_kind("distill")]
     assert len({stage.on_quantized for stage in ways}) == len(ways) == 4

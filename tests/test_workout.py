@@ -16,7 +16,7 @@ from workflow_fixtures import link_archives, repository
 import changes
 import prepare_text
 import verdict
-from compression_order import arms, orderings, planning, published, study
+from compression_order import arms, orderings, planning, published, study, study_file
 from compression_order.errors import HarnessError
 from compression_order.evaluation_demands import Assumed
 
@@ -32,7 +32,7 @@ def config(path: str) -> dict[str, Any]:
 
 
 def built(path: str) -> study.Study:
-    return study.read([Path(ROOT / path)], ROOT)
+    return study_file.read([Path(ROOT / path)], ROOT)
 
 
 def figures() -> list[dict[str, str]]:
