@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -57,6 +58,33 @@ def cli(script: str, *flags: object, timeout: float = 120) -> subprocess.Complet
     return subprocess.run(
         command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout
     )
+
+
+def in_quant(commands: Sequence[Sequence[str]]) -> list[str | None]:
+    """Run stages in one process of the environment `quant`, which the tests do not make.
+
+    Args:
+        commands: of each, the script and its flags.
+
+    Returns:
+        Of each, None or the sentence of its error.
+    """
+    named = os.environ.get("PYTHON_QUANT", ".venv-quant/bin/python")
+    python = shutil.which(ROOT / named if "/" in named else named)
+    if not python:
+        pytest.fail(f"{named} does not exist; run `make quant-env`", pytrace=False)
+    done = subprocess.run(
+        [python, "tests/quant_runner.py"],
+        cwd=ROOT,
+        input=json.dumps(commands),
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=1800,
+    )
+    assert done.returncode == 0
+    outcomes: list[str | None] = json.loads(done.stdout)
+    return outcomes
 
 
 def inside(script: str, *flags: object) -> None:

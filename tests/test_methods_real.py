@@ -6,8 +6,6 @@ The figures that these tests print are those of docs/methods.md.
 import contextlib
 import copy
 import itertools
-import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,9 +16,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import ROOT, inside
+from conftest import ROOT, in_quant, inside
 from safetensors.torch import load_file
-from test_quant import inverse_hessian, python, solve
+from test_quant import inverse_hessian, solve
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel
 
@@ -246,16 +244,7 @@ def made(real: Real, tmp_path_factory: pytest.TempPathFactory) -> Path:
         read = ["--text", real.text, "--splits", real.splits, f"--seq-len={SEQ_LEN}"]
         aside = ["--work", work, "--costs", work / "costs", "--max-degenerate=1.0"]
         commands.append([script, *map(str, [*common, *read, *aside]), *flags])
-    done = subprocess.run(
-        [python(), "tests/quant_runner.py"],
-        cwd=ROOT,
-        input=json.dumps(commands),
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0
-    assert json.loads(done.stdout) == [None] * len(STAGES)
+    assert in_quant(commands) == [None] * len(STAGES)
     return folder
 
 

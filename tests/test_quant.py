@@ -6,9 +6,6 @@ The published algorithms are written out here a second time, and compared on the
 
 import copy
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, Lab
+from conftest import Lab, in_quant
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel
@@ -115,15 +112,6 @@ class Made:
         return {n.removesuffix(".weight"): t.float() for n, t in state.items() if "proj" in n}
 
 
-def python() -> str:
-    """The python of the environment `quant`, which the tests do not make."""
-    named = os.environ.get("PYTHON_QUANT", ".venv-quant/bin/python")
-    found = shutil.which(ROOT / named if "/" in named else named)
-    if not found:
-        pytest.fail(f"{named} does not exist; run `make quant-env`", pytrace=False)
-    return found
-
-
 @pytest.fixture(scope="module")
 def made(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("quant")
@@ -135,17 +123,7 @@ def made(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Made:
         common = ["--parent", start, "--out", folder / name, "--pipeline", Path(name).name]
         aside = ["--work", work, "--costs", work / "costs", "--max-degenerate=1.0"]
         commands.append([script, *map(str, [*common, *lab.read(), *aside]), *flags])
-    done = subprocess.run(
-        [python(), "tests/quant_runner.py"],
-        cwd=ROOT,
-        input=json.dumps(commands),
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=900,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0
-    return Made(lab, folder, dict(zip(asked, json.loads(done.stdout), strict=True)))
+    return Made(lab, folder, dict(zip(asked, in_quant(commands), strict=True)))
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import Lab
 from torch import Tensor
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from compression_order import claims, training
 from compression_order.errors import HarnessError
@@ -84,29 +84,25 @@ def test_weights_that_are_not_numbers(
     fails(lab, tmp_path, name, r"\d+ .*not finite")
 
 
-def skipping(*modules: str) -> Callable[..., PreTrainedModel]:
-    """A quantizer that leaves some linears as they are."""
+def skipping(*modules: str) -> Callable[[nf4.Settings], BitsAndBytesConfig]:
+    """A configuration that leaves some linears as they are."""
 
-    def quantize(dense: Path, settings: nf4.Settings) -> PreTrainedModel:
-        config = BitsAndBytesConfig(
+    def config(settings: nf4.Settings) -> BitsAndBytesConfig:
+        return BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=settings.double_quant,
             bnb_4bit_compute_dtype=torch.bfloat16,
             llm_int8_skip_modules=["lm_head", *modules],
         )
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            dense, quantization_config=config, dtype=torch.bfloat16
-        )
-        return model
 
-    return quantize
+    return config
 
 
 def test_a_quantizer_that_skips_layers(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nf4, "quantize", skipping("down_proj"))
+    monkeypatch.setattr(nf4.Settings, "config", skipping("down_proj"))
     fails(lab, tmp_path, "Q", r"quantized_linears is 12, the stage claims 14")
 
 
@@ -114,7 +110,7 @@ def test_a_requantization_that_skips_layers(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pruning claims no 4-bit linears of its own: the size gives it away."""
-    monkeypatch.setattr(nf4, "quantize", skipping("v_proj"))
+    monkeypatch.setattr(nf4.Settings, "config", skipping("v_proj"))
     fails(lab, tmp_path, "Q-P", r"\d+ bytes of weights, the formula gives \d+")
 
 

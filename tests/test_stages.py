@@ -123,7 +123,7 @@ def test_the_seed_draws_the_batches(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_nf4_reloaded_gives_the_logits_it_had_when_saved(lab: Lab, tmp_path: Path) -> None:
-    model = nf4.quantize(lab.base, nf4.Settings())
+    model = nf4.Settings().quantize(lab.base)
     model.save_pretrained(tmp_path / "Q")
     reloaded = AutoModelForCausalLM.from_pretrained(tmp_path / "Q")
     stored = AutoModelForCausalLM.from_pretrained(lab.quantized)

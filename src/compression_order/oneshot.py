@@ -7,7 +7,7 @@ inputs give equal bytes.
 import copy
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
-from compression_order import masks, packed
+from compression_order import calibration, chat, masks, packed, sparsity
 
 # llm-compressor reads it when it is imported; a stage tells its own progress
 os.environ["LLM_COMPRESSOR_LOG_LEVEL"] = "ERROR"
@@ -62,13 +62,18 @@ def _unpinned() -> AbstractContextManager[Any]:
     return patch.object(IntermediatesCache, "pin_memory", lambda *_, **__: None)
 
 
-def bf16(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy in bf16; on CPUs that have it, calibration is about four times faster so."""
-    copied: PreTrainedModel = copy.deepcopy(model).to(torch.bfloat16)
+def _bf16(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy with its parameters in bf16; on CPUs that have it, calibration is four times faster.
+
+    Buffers keep their dtype: rotary frequencies in bf16 would turn positions far from the first.
+    """
+    copied = copy.deepcopy(model)
+    for parameter in copied.parameters():
+        parameter.data = parameter.data.to(torch.bfloat16)
     return copied
 
 
-def take_weights(model: PreTrainedModel, worked: PreTrainedModel) -> None:
+def _take_weights(model: PreTrainedModel, worked: PreTrainedModel) -> None:
     """Copy the weights of a worked copy back; changes `model`."""
     state = worked.state_dict()
     model.load_state_dict({name: state[name] for name in model.state_dict()})
@@ -82,27 +87,71 @@ def groups(group_size: int, symmetric: bool) -> dict[str, Any]:
     return {"group_0": described}
 
 
-def calibrated(
-    model: PreTrainedModel, worked: PreTrainedModel, settings: Any
+def quantize(
+    model: PreTrainedModel,
+    documents: Sequence[chat.Encoded],
+    settings: Any,
+    recipe: Callable[[Any], Sequence[Any]],
 ) -> tuple[packed.Packed, dict[str, Any]]:
-    """Take weights and grids from a model that llm-compressor quantized; changes `model`.
+    """Make `model` ready to be rounded, in place, by a recipe that quantizes.
 
     Args:
-        model: what it was made from; zeros of an earlier pruning stay zero in it.
-        worked: as `run` returns it.
-        settings: with `group_size` and `symmetric`.
+        model: dense, bf16; zeros of an earlier pruning stay zero in it.
+        documents: the calibration split.
+        settings: with `group_size`, `symmetric`, `seq_len` and `windows`.
+        recipe: llm-compressor's modifiers, from the settings.
 
     Returns:
-        The form, and what the checkpoint must show.
+        The form with the grid of every linear, and what the checkpoint must show.
+
+    Raises:
+        HarnessError: the groups do not divide the columns, or the text is too short.
     """
+    packed.require_groups(model, settings.group_size)
+    windows = calibration.windows(documents, settings.seq_len, settings.windows)
+    worked = run(model, windows, recipe(settings))
     grids = {
         name: (linear.weight_scale.detach().to(torch.bfloat16), linear.weight_zero_point.detach())
         for name, linear in masks.linears(worked)
     }
-    take_weights(model, worked)
+    _take_weights(model, worked)
     shown: dict[str, Any] = {"quantized_linears": len(grids)}
     pruned = masks.of(model)
     if pruned:
         shown["zeros_kept_by_method"] = masks.retention(pruned, model).record()["retained"]
         masks.restore(model)
     return packed.Packed(settings.group_size, settings.symmetric, grids), shown
+
+
+def zero(
+    model: PreTrainedModel,
+    documents: Sequence[chat.Encoded],
+    settings: Any,
+    modifier: Callable[..., Any],
+    **options: Any,
+) -> dict[str, Any]:
+    """Zero weights of `model` in place.
+
+    Args:
+        model: dense; calibration and solver start from bf16, the form in which it is stored.
+        documents: the calibration split.
+        settings: a `sparsity.Zeroing` with `seq_len` and `windows`.
+        modifier: llm-compressor's class for the method.
+        options: its arguments besides the share, the pattern and the linears.
+
+    Returns:
+        What the checkpoint must show.
+
+    Raises:
+        HarnessError: see `sparsity.goal`; or the text is too short.
+    """
+    goal = sparsity.goal(model, settings)
+    windows = calibration.windows(documents, settings.seq_len, settings.windows)
+    pruning = modifier(
+        sparsity=list(goal.shares.values()),
+        mask_structure=f"{goal.zeros}:{goal.of}",
+        targets=list(goal.shares),
+        **options,
+    )
+    _take_weights(model, run(_bf16(model), windows, [pruning]))
+    return {"sparsity": sparsity.require(model, goal)}

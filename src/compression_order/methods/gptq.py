@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from compression_order import calibration, chat, oneshot, packed
+from compression_order import chat, oneshot, packed
 
 LIBRARIES = oneshot.LIBRARIES
 
@@ -46,19 +46,5 @@ def recipe(settings: Settings) -> list[Any]:
 def apply(
     model: PreTrainedModel, documents: Sequence[chat.Encoded], settings: Settings
 ) -> tuple[packed.Packed, dict[str, Any]]:
-    """Round `model` in place.
-
-    Args:
-        model: dense, bf16.
-        documents: the calibration split.
-        settings: see `Settings`.
-
-    Returns:
-        The form with the grid of every linear, and what the checkpoint must show.
-
-    Raises:
-        HarnessError: the groups do not divide the columns, or the text is too short.
-    """
-    packed.require_groups(model, settings.group_size)
-    windows = calibration.windows(documents, settings.seq_len, settings.windows)
-    return oneshot.calibrated(model, oneshot.run(model, windows, recipe(settings)), settings)
+    """Round `model` in place; see `oneshot.quantize`."""
+    return oneshot.quantize(model, documents, settings, recipe)

@@ -7,16 +7,16 @@ not. How far apart the two are is measured in tests/test_int8.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
-from compression_order import chat, files, formulas, loading
+from compression_order import bitsandbytes_form, chat, formulas
 from compression_order.errors import HarnessError
 
 FORMAT = "bnb-int8"
@@ -24,30 +24,22 @@ _CODES = 127
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(bitsandbytes_form.BitsAndBytesForm):
     """LLM.int8's only choice: from which activation on a column is computed in 16 bits."""
+
+    FORMAT = FORMAT
+    KERNEL = "Linear8bitLt"
 
     threshold: float = 6.0
 
-    @property
-    def format(self) -> str:
-        """The manifest's `format`."""
-        return FORMAT
+    def config(self) -> BitsAndBytesConfig:
+        """How transformers is to quantize while it loads.
 
-    def record(self) -> dict[str, Any]:
-        """The manifest's `quantization`."""
-        return asdict(self)
-
-    def store(self, model: PreTrainedModel, folder: Path) -> dict[str, Any]:
-        """Write a dense model, quantized, into a folder that this makes."""
-        with files.scratch(folder.with_name("dense")) as dense:
-            model.save_pretrained(dense, max_shard_size="1TB")
-            quantize(dense, self).save_pretrained(folder, max_shard_size="1TB")
-        return {}
-
-    def linears(self, loaded: PreTrainedModel, weights: Path) -> int:
-        """How many linears are 8-bit ones."""
-        return len(loading.kernels(loaded, "Linear8bitLt"))
+        Raises:
+            HarnessError: see `require_kernels`.
+        """
+        require_kernels()
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=self.threshold)
 
     def analytic(self, shape: formulas.Counts) -> int:
         """Bytes of the weights, by formula."""
@@ -75,13 +67,6 @@ def require_kernels() -> None:
         ) from None
 
 
-def quantize(dense: Path, settings: Settings) -> PreTrainedModel:
-    """The model of a dense checkpoint folder with its decoder linears in 8 bits."""
-    require_kernels()
-    config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=settings.threshold)
-    return loading.pretrained(dense, quantization_config=config, dtype=torch.bfloat16)
-
-
 def dequantized(stored: Path) -> dict[str, Tensor]:
     """The state of a stored 8-bit model with every quantized weight in bf16."""
     tensors = load_file(stored)
@@ -99,7 +84,5 @@ def _weight(codes: Tensor, scales: Tensor) -> Tensor:
 def apply(
     model: PreTrainedModel, documents: Sequence[chat.Encoded], settings: Settings
 ) -> tuple[Settings, dict[str, Any]]:
-    """The form, and what the checkpoint must show: its 8-bit linears. Storing does the work."""
-    layers = model.base_model.layers
-    count = sum(isinstance(m, nn.Linear) for layer in layers for m in layer.modules())
-    return settings, {"quantized_linears": count}
+    """The form, and what the checkpoint must show. Storing does the work."""
+    return settings, settings.claims(model)

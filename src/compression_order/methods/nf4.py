@@ -5,7 +5,7 @@ is quantized; embeddings, norms and the output head stay in bf16.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +14,29 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
-from compression_order import chat, files, formulas, loading
+from compression_order import bitsandbytes_form, chat, formulas, loading
 
 FORMAT = "bnb-nf4"
 _MARK = ".quant_state.bitsandbytes__nf4"
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(bitsandbytes_form.BitsAndBytesForm):
     """NF4's only choice: whether the scales of the blocks are quantized too."""
+
+    FORMAT = FORMAT
+    KERNEL = "Linear4bit"
 
     double_quant: bool = True
 
-    @property
-    def format(self) -> str:
-        """The manifest's `format`."""
-        return FORMAT
-
-    def record(self) -> dict[str, Any]:
-        """The manifest's `quantization`."""
-        return asdict(self)
-
-    def store(self, model: PreTrainedModel, folder: Path) -> dict[str, Any]:
-        """Write a dense model, quantized, into a folder that this makes."""
-        with files.scratch(folder.with_name("dense")) as dense:
-            model.save_pretrained(dense, max_shard_size="1TB")
-            quantize(dense, self).save_pretrained(folder, max_shard_size="1TB")
-        return {}
-
-    def linears(self, loaded: PreTrainedModel, weights: Path) -> int:
-        """How many linears are 4-bit ones."""
-        return len(loading.kernels(loaded, "Linear4bit"))
+    def config(self) -> BitsAndBytesConfig:
+        """How transformers is to quantize while it loads."""
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=self.double_quant,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
 
     def analytic(self, shape: formulas.Counts) -> int:
         """Bytes of the weights, by formula."""
@@ -61,17 +53,6 @@ class Settings:
             weight, quant_type="nf4", compress_statistics=self.double_quant
         )
         return bnb.dequantize_4bit(codes, state).to(weight.dtype)
-
-
-def quantize(dense: Path, settings: Settings) -> PreTrainedModel:
-    """The model of a dense checkpoint folder with its decoder linears in NF4."""
-    config = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=settings.double_quant,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
-    return loading.pretrained(dense, quantization_config=config, dtype=torch.bfloat16)
 
 
 def dequantized(stored: Path) -> dict[str, Tensor]:
@@ -109,7 +90,5 @@ def allow_any_width(model: PreTrainedModel) -> int:
 def apply(
     model: PreTrainedModel, documents: Sequence[chat.Encoded], settings: Settings
 ) -> tuple[Settings, dict[str, Any]]:
-    """The form, and what the checkpoint must show: its 4-bit linears. Storing does the work."""
-    layers = model.base_model.layers
-    count = sum(isinstance(m, torch.nn.Linear) for layer in layers for m in layer.modules())
-    return settings, {"quantized_linears": count}
+    """The form, and what the checkpoint must show. Storing does the work."""
+    return settings, settings.claims(model)

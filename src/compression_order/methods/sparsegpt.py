@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from compression_order import calibration, chat, oneshot, sparsity
+from compression_order import chat, oneshot, sparsity
 
 LIBRARIES = oneshot.LIBRARIES
 
@@ -29,27 +29,15 @@ class Settings(sparsity.Zeroing):
 def apply(
     model: PreTrainedModel, documents: Sequence[chat.Encoded], settings: Settings
 ) -> dict[str, Any]:
-    """Zero weights of `model` in place and adapt the others.
-
-    Args:
-        model: dense; calibration and solver start from bf16, the form in which it is stored.
-        documents: the calibration split.
-        settings: see `Settings`.
-
-    Raises:
-        HarnessError: see `sparsity.goal`; or the text is too short.
-    """
+    """Zero weights of `model` in place and adapt the others; see `oneshot.zero`."""
     from llmcompressor.modifiers.pruning import SparseGPTModifier
 
-    goal = sparsity.goal(model, settings)
-    windows = calibration.windows(documents, settings.seq_len, settings.windows)
-    modifier = SparseGPTModifier(
-        sparsity=list(goal.shares.values()),
-        mask_structure=f"{goal.zeros}:{goal.of}",
+    return oneshot.zero(
+        model,
+        documents,
+        settings,
+        SparseGPTModifier,
         dampening_frac=settings.dampening,
         block_size=settings.block_size,
         preserve_sparsity_mask=settings.again == sparsity.COMPOUND,
-        targets=list(goal.shares),
     )
-    oneshot.take_weights(model, oneshot.run(oneshot.bf16(model), windows, [modifier]))
-    return {"sparsity": sparsity.require(model, goal)}

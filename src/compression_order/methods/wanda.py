@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from compression_order import calibration, chat, oneshot, sparsity
+from compression_order import chat, oneshot, sparsity
 
 LIBRARIES = oneshot.LIBRARIES
 
@@ -26,26 +26,10 @@ class Settings(sparsity.Zeroing):
 def apply(
     model: PreTrainedModel, documents: Sequence[chat.Encoded], settings: Settings
 ) -> dict[str, Any]:
-    """Zero weights of `model` in place.
+    """Zero weights of `model` in place; see `oneshot.zero`.
 
     Zeros score 0 and are taken first, so that a pass at a higher share contains the one before.
-
-    Args:
-        model: dense; calibration starts from bf16, the form in which it is stored.
-        documents: the calibration split.
-        settings: see `Settings`.
-
-    Raises:
-        HarnessError: see `sparsity.goal`; or the text is too short.
     """
     from llmcompressor.modifiers.pruning import WandaPruningModifier
 
-    goal = sparsity.goal(model, settings)
-    windows = calibration.windows(documents, settings.seq_len, settings.windows)
-    modifier = WandaPruningModifier(
-        sparsity=list(goal.shares.values()),
-        mask_structure=f"{goal.zeros}:{goal.of}",
-        targets=list(goal.shares),
-    )
-    oneshot.take_weights(model, oneshot.run(oneshot.bf16(model), windows, [modifier]))
-    return {"sparsity": sparsity.require(model, goal)}
+    return oneshot.zero(model, documents, settings, WandaPruningModifier)

@@ -137,18 +137,42 @@ def require_whole(shape: Architecture, size: int, what: str) -> None:
             )
 
 
-def windows(stage: Stage, parent: State, assumed: Assumed, documents: int) -> demands.Part:
-    """A calibration on windows of equal length: as many as asked for, or as `documents` fill."""
+def windows(study: Study, stage: Stage, parent: State, assumed: Assumed) -> demands.Part:
+    """A calibration on windows of equal length: as many as asked for, or as the split fills."""
+    documents = study.config["splits"]["calibration"]
     longest, most = setting(stage, "seq_len"), setting(stage, "windows")
     count = most or documents * assumed.cut(longest) // longest
     return demands.forward(parent.shape, "calibration", count, longest, 0)
 
 
+def packed_codes(parent: State, stage: Stage) -> State:
+    """The parent's shape in packed codes of four bits, with scales and zero points."""
+    size, symmetric = setting(stage, "group_size"), setting(stage, "symmetric")
+    require_whole(parent.shape, size, f"group_size {size}")
+    return State(parent.shape, formulas.Packed(4, size, symmetric))
+
+
+def calibrated(study: Study, stage: Stage, parent: State, made: State, assumed: Assumed) -> Demand:
+    """Calibrate on windows, store, prove."""
+    return demands.quantize(parent, made, windows(study, stage, parent, assumed))
+
+
+def zeros(parent: State, stage: Stage) -> State:
+    """The parent's shape and size: zeros are stored like any weight."""
+    return stored(parent, stage, parent.shape)
+
+
 def zero(
-    stage: Stage, parent: State, made: State, assumed: Assumed, calibration: demands.Part | None
+    study: Study,
+    stage: Stage,
+    parent: State,
+    made: State,
+    assumed: Assumed,
+    calibrates: bool = True,
 ) -> Demand:
-    """A pruning of single weights: calibrates on windows (or not), and recovers."""
-    longest = setting(stage, "seq_len") if calibration else 0
+    """A pruning of single weights: calibrates on windows, unless it reads no text; recovers."""
+    calibration = windows(study, stage, parent, assumed) if calibrates else None
+    longest = setting(stage, "seq_len") if calibrates else 0
     pattern = setting(stage, "pattern")
     if ":" in pattern:
         require_whole(parent.shape, int(pattern.partition(":")[2]), f"pattern {pattern}")
