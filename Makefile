@@ -27,7 +27,7 @@ MEM_MB ?= $(shell $(PYTHON) docker/memory_mb.py)
 SNAKEMAKE = $(IN_ENV) snakemake $(TARGET) --cores all --resources mem_mb=$(MEM_MB) gpu=$(GPUS) $(CONFIGFILE)
 CONFIGFILE = $(if $(filter-out config.yaml,$(STUDY)),--configfile $(STUDY))
 
-.PHONY: help env controller quant-env judge-env table smoke dry-run plan verdict changes findings serving costs unlock test slurm-test image image-test \
+.PHONY: help env controller quant-env judge-env table smoke dry-run plan verdict changes findings serving costs utilization unlock test slurm-test image image-test \
 	lint format lock cuda-lock dev-env study clean
 
 help: ## List the targets
@@ -78,6 +78,9 @@ serving: env study ## What checkpoints of STUDY cost to serve, timed one at a ti
 
 costs: env study ## What making each checkpoint of STUDY took, stage by stage and along each order
 	$(IN_ENV) python src/made_costs.py --study $(STUDY)
+
+utilization: env study ## Draw how busy the device was along each order of STUDY: results/utilization.svg
+	$(IN_ENV) python src/plot_utilization.py --study $(STUDY)
 
 unlock: env study ## Release the lock of a run that was killed
 	$(SNAKEMAKE) --unlock

@@ -72,9 +72,23 @@ def _busy(paths: Sequence[Path]) -> tuple[Mapping[str, Any], ...]:
 def _paths(job: Job, seeds: Sequence[int], results: Path) -> list[Path]:
     """Where the rules let the copies of a job write their costs; `runtime.Costs` names the file."""
     if job.pipeline:
-        file = Path("costs", job.pipeline, f"{job.kind}.json")
-        return [results / f"seed{seed}" / file for seed in seeds]
+        return [_record(results / f"seed{seed}", job.pipeline, job.kind) for seed in seeds]
     return [results / "costs" / job.name.replace(" ", ".") / f"{job.kind}.json"]
+
+
+def _record(seed: Path, pipeline: str, kind: str) -> Path:
+    return seed / "costs" / pipeline / f"{kind}.json"
+
+
+def timeline(seed: Path, pipeline: str, kind: str) -> Path:
+    """Where a stage's process leaves how busy its device was, second by second.
+
+    Args:
+        seed: folder results/<study>/seed<k>.
+        pipeline: of the checkpoint that the stage makes.
+        kind: of the stage.
+    """
+    return _record(seed, pipeline, kind).with_suffix(".utilization.csv")
 
 
 def _read(path: Path) -> tuple[float, ...]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from compression_order import nvml
+from compression_order.errors import HarnessError
 
 PERIOD = 1.0  # s
 ACTIVE = 10.0  # percent: a sample below it is left out of the figures, as the second study does
@@ -152,3 +153,29 @@ def write(path: Path, samples: Sequence[Sample]) -> None:
         for s in samples:
             gpu = ("" if v is None else v for v in (s.gpu_percent, s.gpu_memory_bytes))
             writer.writerow((f"{s.second:.1f}", f"{s.cpu_percent:.1f}", s.rss_bytes, *gpu))
+
+
+def read(path: Path) -> list[Sample]:
+    """A timeline that `write` wrote.
+
+    Raises:
+        HarnessError: it is damaged.
+    """
+    with path.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    try:
+        samples = [
+            Sample(
+                float(row["second"]),
+                float(row["cpu_percent"]),
+                int(row["rss_bytes"]),
+                float(row["gpu_percent"]) if row["gpu_percent"] else None,
+                int(row["gpu_memory_bytes"]) if row["gpu_memory_bytes"] else None,
+            )
+            for row in rows
+        ]
+    except (KeyError, TypeError, ValueError):
+        samples = []
+    if not samples:
+        raise HarnessError(f"{path} is not a timeline of samples; delete it and its run again")
+    return samples
