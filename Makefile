@@ -58,8 +58,8 @@ smoke: env study ## Run the same workflow on a tiny model: results/smoke/table.c
 dry-run: env study ## Show the jobs that `make table` would run, and why
 	$(SNAKEMAKE) --dry-run
 
-plan: env study ## Sizes, FLOPs, memory and hours of STUDY, before anything runs
-	$(IN_ENV) python src/plan.py --study $(STUDY)
+plan: env study ## Sizes, FLOPs, memory and hours of STUDY, before anything runs; DEVICE=h100-sxm
+	$(IN_ENV) python src/plan.py --study $(STUDY) $(if $(DEVICE),--device $(DEVICE))
 
 verdict: env study ## Every published claim against the table of STUDY: reproduced or not
 	$(IN_ENV) python src/verdict.py --study $(STUDY)

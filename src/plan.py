@@ -77,7 +77,8 @@ def parse_args() -> argparse.Namespace:
     add("--results", type=Path, help="folder of a run (default: results/<study>)")
     group = parser.add_argument_group("device")
     known = ", ".join(devices.DEVICES)
-    group.add_argument("--device", default="cpu-2-cores", help=f"{known} (default: cpu-2-cores)")
+    usual = ", ".join(f"{name} for {where}" for where, name in devices.USUAL.items())
+    group.add_argument("--device", help=f"{known} (default: by the study's device, {usual})")
     group.add_argument(
         "--utilization", type=float, default=0.3, help="share of its peak, 0 to 1 (default: 0.3)"
     )
@@ -204,8 +205,9 @@ Not planned: fetching the data, and fetching, converting or making the model."""
 def main() -> None:
     args = parse_args()
     check(args)
-    pace = Pace(args.device, devices.named(args.device), args.utilization)
     asked = study_file.read(args.study, ROOT)
+    device = args.device or devices.USUAL[asked.device]
+    pace = Pace(device, devices.named(device), args.utilization)
     assumed = Assumed(args.conversation, args.question, args.text, args.questions)
     shape = planning.architecture(asked, args.architecture)
     planned = planning.jobs(asked, shape, assumed, ROOT)

@@ -31,6 +31,13 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+def test_a_study_for_gpus_is_planned_for_one_unless_told(tmp_path: Path) -> None:
+    out = tmp_path / "plan.csv"
+    assert cli("plan", "--study", FULL, "--csv", out).returncode == 0
+    with out.open(newline="") as stream:
+        assert {row["device"] for row in csv.DictReader(stream)} == {"a100-80gb"}
+
+
 def test_the_published_sizes(planned: list[dict[str, str]]) -> None:
     rows = {row["pipeline"]: row for row in planned if row["parameters"]}
     found = {

@@ -33,6 +33,8 @@ DEVICES = {
     "l40s": Device(362.05e12, 48 * GIB, 1, "NVIDIA L40S data sheet, bf16 without sparsity"),
     "rtx-4090": Device(165.2e12, 24 * GIB, 1, "NVIDIA Ada white paper, bf16 without sparsity"),
 }
+# the one that a plan assumes where none is named, by the `device` of the study
+USUAL = {"cpu": "cpu-2-cores", "cuda": "a100-80gb"}
 
 
 def named(name: str) -> Device:
