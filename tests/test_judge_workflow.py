@@ -20,10 +20,11 @@ ANSWERED = {("answers", row) for row in ROWS}
 
 
 def judge_at(url: str, **more: object) -> Callable[[dict[str, Any]], None]:
-    """A change of the study: one stage, and a judge."""
+    """A change of the study: one stage, and a judge, or none."""
 
     def change(study: dict[str, Any]) -> None:
         study["orderings"] = ["Q"]
+        study.pop("judge", None)
         if url:
             answers = {"text": "alpaca", "prompts": 4, "max_new_tokens": 16}
             study["judge"] = {"answers": answers, "endpoint": url, "model": "wise", **more}
