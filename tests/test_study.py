@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -71,10 +72,13 @@ def test_a_shipped_study_says_every_setting_of_its_methods(path):
         assert given == {name.replace("_", "-") for name in wanted}, token
 
 
+def laid_over_the_default(name: str) -> study.Study:
+    paths = [ROOT / "config.yaml", ROOT / f"studies/overlays/{name}.yaml"]
+    return study_file.read(paths, ROOT)
+
+
 def test_ways_of_training_a_quantized_parent_differ_in_nothing_else():
-    made = study_file.read(
-        [ROOT / "config.yaml", ROOT / "studies/overlays/on-quantized.yaml"], ROOT
-    )
+    made = laid_over_the_default("on-quantized")
     plain = made.stages["KD"]
     ways = [made.stages[token] for token in made.of_kind("distill")]
     assert len({stage.on_quantized for stage in ways}) == len(ways) == 4
@@ -89,6 +93,32 @@ def test_ways_of_training_a_quantized_parent_differ_in_nothing_else():
     assert {**adapter["training"], **rate} == {**plain.settings["training"], **rate}
     caches = {made.cache_token(stage.token) for stage in ways}
     assert caches == {"KD"}
+
+
+def test_control_arms_differ_from_their_twins_in_one_thing():
+    made = laid_over_the_default("certainty")
+    assert made.seeds == [0, 1, 2]
+    assert made.name == laid_over_the_default("judge").name == "smollm2-135m"  # the same results
+
+    def known(token: str) -> dict[str, Any]:
+        return dict(made.stages[token].settings)
+
+    bare, recovery = known("P.bare"), known("P")["recovery"]
+    assert bare.pop("recovery") == {**recovery, "steps": 0}
+    assert {**bare, "recovery": recovery} == known("P")
+    assert {**known("KD.alone"), "alpha": 0.5} == known("KD")
+    assert known("FT") == {"training": known("KD")["training"]}
+
+
+def test_a_grid_of_cuts_and_widths_has_both_orders_of_each_cell():
+    made = laid_over_the_default("weaker-first")
+    cuts, widths = made.of_kind("prune"), made.of_kind("quantize")
+    cells = {f"{x}-{y}" for x in ("P12", "P25", "P50") for y in ("Q8", "Q4")}
+    both = cells | {"-".join(reversed(cell.split("-"))) for cell in cells}
+    assert both <= set(made.plan.rows)
+    assert {"P12", "P25", "P50", "Q8", "Q4"} <= {*cuts, *widths}
+    for token in ("P12", "P25", "P50"):
+        assert made.stages[token].settings["recovery"]["steps"] == 0
 
 
 def test_the_names_of_studies_differ():
