@@ -135,7 +135,7 @@ docs_3_8, score_3_8 = _task("3-8", TEXT, rouge_l)
 
 
 def score_2_1(document: Document, results: list[str]) -> dict[str, Any]:
-    """Counts of edits: F0.5 is that of all sentences together, by `corrections.f05`."""
+    """Counts of edits: F0.5 is that of all sentences together, by `counts.f05`."""
     return {
         "score": counts(results[0], document["answer"], document["question"]),
         "abstention": 0.0,
