@@ -29,9 +29,11 @@ def articles(prediction: str, answers: Collection[int]) -> Score:
     """F1 between the numbers of the articles of law that the text cites and the right ones.
 
     LawBench (arXiv 2309.16289, table of tasks): task 3-1, fact-based article prediction. As
-    published: the text is cut at each enumeration comma; in each piece paragraphs of an article
-    are left out, Chinese numerals become digits, and the first number is the article's. A text
-    without a number abstains. Whatever number comes first counts, one of another law as well.
+    published: the text is cut at each enumeration comma; in each piece what names a paragraph is
+    left out, Chinese numerals become digits, and the first number is the article's. A text without
+    a number abstains. What is left out begins at the first ordinal of the piece, so that an
+    article that is cited with its paragraph is lost. Whatever number comes first counts, one of
+    another law as well.
 
     Args:
         prediction: the generated text.
