@@ -31,6 +31,7 @@ include: "rules/serving.smk"
 localrules:
     fetch,
     fetch_hub,
+    fetch_github,
     split_text,
     main_table,
 

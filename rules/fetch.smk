@@ -1,4 +1,4 @@
-"""Packages and hub repositories: pinned, verified. Afterwards nothing needs a network."""
+"""Packages and repositories: pinned, verified. Afterwards nothing needs a network."""
 
 
 rule device:
@@ -58,6 +58,30 @@ rule fetch_hub:
         r"""
         python src/fetch_hub.py \
             --kind {wildcards.kind} \
+            --repository {wildcards.owner}/{wildcards.repository} \
+            --revision {wildcards.revision} \
+            {params.patterns:q} \
+            --out {params.folder:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule fetch_github:
+    """Fetch files of one GitHub repository at its pinned commit; the commit is the contract."""
+    input:
+        device=DEVICE,
+    output:
+        "assets/github/{owner}/{repository}/{revision}/asset.json",
+    log:
+        "logs/fetch/github.{owner}.{repository}.{revision}.log",
+    wildcard_constraints:
+        revision="[0-9a-f]{40}",
+    params:
+        folder=lambda w, output: str(Path(output[0]).parent),
+        patterns=lambda w, output: STUDY.hub_flags(str(Path(output[0]).parent)),
+    shell:
+        r"""
+        python src/fetch_github.py \
             --repository {wildcards.owner}/{wildcards.repository} \
             --revision {wildcards.revision} \
             {params.patterns:q} \

@@ -69,7 +69,7 @@ rule measure:
         text=STUDY.held_out,
         splits="results/{study}/splits.json",
         read=STUDY.measured_files(),
-        sources=sources("src/measure.py"),
+        sources=sources("src/measure.py", *STUDY.scoring_modules()),
         lock=LOCK,
     output:
         perplexity="results/{study}/seed{seed}/evaluations/{pipeline}/perplexity.json",

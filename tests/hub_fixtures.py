@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from conftest import THINGS, sentence
 from datasets import ClassLabel, Dataset, Features, List, Value
+from lawbench_fixtures import lawbench
 
 Rows = list[dict[str, Any]]
 TEXT = Value("string")
@@ -262,6 +263,7 @@ SNAPSHOTS: dict[str, Callable[[Path], None]] = {
     "cais/mmlu": mmlu,
     "google/IFEval": ifeval,
     "openai/gsm8k": gsm8k,
+    "open-compass/LawBench": lawbench,
 }
 
 

@@ -12,7 +12,7 @@ from compression_order import allotment, leftovers, study_file
 from compression_order.errors import HarnessError
 
 ROOT = Path(__file__).parents[1]
-LOCAL = {"fetch", "fetch_hub", "split_text", "main_table"}
+LOCAL = {"fetch", "fetch_hub", "fetch_github", "split_text", "main_table"}
 # job of the default study -> resident memory as measured, MB, and wall time, s (2026-11-22, two
 # cores with AVX512-BF16 and other work)
 MEASURED = {

@@ -131,7 +131,8 @@ def jobs_of(path: str) -> dict[str, int]:
     }
     if path == FULL:
         hubs = {e["hub"] for e in (read["model"], *read["text"].values())} | set(read["datasets"])
-        return jobs | {"device": 1, "fetch_hub": len(hubs)}
+        hubs.remove("open-compass/LawBench")
+        return jobs | {"device": 1, "fetch_hub": len(hubs), "fetch_github": 1}
     return jobs | {"fetch": len(read["packages"])}
 
 

@@ -133,7 +133,8 @@ def suspicious_task(task: str, result: Task) -> Iterator[str]:
     if not math.isfinite(result.accuracy):
         yield f"acc_{task} is not finite"
         return
-    if below_chance(round(float(result.correct.sum())), samples, result.chance):
+    right = float(result.correct.sum())
+    if not result.graded and below_chance(round(right), samples, result.chance):
         yield (
             f"acc_{task} {result.accuracy:.3f} is below chance {result.chance:.3f} "
             "beyond its 95% interval"

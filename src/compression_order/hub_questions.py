@@ -20,9 +20,11 @@ import jinja2
 import lm_eval.tasks
 from lm_eval.tasks import TaskManager
 
+from compression_order import hub_tasks
 from compression_order.errors import HarnessError
 from compression_order.questions import Prepared
 
+REPOSITORY = Path(__file__).parents[2]  # of this code: our tasks lie below it
 MANIFEST = "asset.json"  # what the workflow adds to a snapshot
 # what lm-eval and datasets raise where files are missing, broken or of another dataset
 UNREADABLE = (
@@ -94,7 +96,8 @@ class Sources:
 
     Attributes:
         folders: the snapshot of each dataset.
-        within: folders of lm-eval's tasks in which theirs are; none: all.
+        within: folders of lm-eval's tasks in which theirs are, or `tasks/...` of this repository;
+            none: all of lm-eval's.
         nltk: folder of NLTK's data, for the tasks that read them.
     """
 
@@ -110,11 +113,13 @@ class Sources:
         """
         if not self.within:
             return TaskManager()
-        root = Path(str(lm_eval.tasks.__file__)).parent
+        theirs = Path(str(lm_eval.tasks.__file__)).parent
+        paths = []
         for name in self.within:
-            if not (root / name).is_dir():
-                raise HarnessError(f"--task-folder: lm-eval has no folder of tasks {name!r}")
-        paths = [str(root / name) for name in self.within]
+            path = (REPOSITORY if name.startswith(hub_tasks.OURS) else theirs) / name
+            if not path.is_dir():
+                raise HarnessError(f"--task-folder: there is no folder of tasks {name!r}")
+            paths.append(str(path))
         return TaskManager(include_path=paths, include_defaults=False)
 
 
@@ -147,8 +152,15 @@ def prepare(tasks: Sequence[HubAsked], sources: Sources, scratch: Path) -> list[
     for asked, read in chosen.items():
         tasks_of = _load(manager, asked, read, views, str(scratch / "prepared"))
         facts = _facts(tasks_of, {name: sources.folders[name] for name in set(read.values())})
-        prepared.append(Prepared(asked.name, asked.name, tasks_of, asked.count, facts=facts))
+        name, alike = asked.name, _alike(manager, asked.name)
+        prepared.append(Prepared(name, name, tasks_of, asked.count, None, facts, alike))
     return prepared
+
+
+def _alike(manager: TaskManager, name: str) -> bool:
+    """Whether a group's own file says that its tasks weigh the same."""
+    metrics = (manager.task_index[name].cfg or {}).get("aggregate_metric_list") or [{}]
+    return not metrics[0].get("weight_by_size", True)
 
 
 def _pin_nltk(folder: Path | None) -> None:

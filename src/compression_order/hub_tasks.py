@@ -1,4 +1,6 @@
-"""lm-eval's own tasks in a study file: the datasets that they read, pinned, and what they take.
+"""Tasks that a study file names: the datasets that they read, pinned, and what they take.
+
+They are lm-eval's own, or ours in files of the same kind that read pinned files of GitHub.
 
 `tasks/hub/index.yaml` says which tasks there are, so that a study is checked and planned where
 there is no lm-eval. Pure Python.
@@ -23,6 +25,9 @@ PUNKT = tuple(
 )
 
 
+OURS = "tasks/"  # where the folder of a task of this repository begins
+
+
 @dataclass(frozen=True)
 class HubTask:
     """A row of the index; its meaning is told there."""
@@ -36,6 +41,7 @@ class HubTask:
     tokens: int
     generated: int
     needs: tuple[str, ...] = ()
+    module: str = ""
 
     def asked(self, count: int) -> int:
         """Questions in all when `count` are asked of each leaf, 0: all.
@@ -47,16 +53,18 @@ class HubTask:
 
 @dataclass(frozen=True)
 class Pin:
-    """One hub dataset at one revision; `files`: patterns of what to fetch of it, none: all."""
+    """One dataset at one revision; `files`: patterns of what to fetch of it, none: all."""
 
     dataset: str
     revision: str
     files: tuple[str, ...]
+    host: str = "hub"
 
     @property
     def folder(self) -> str:
         """Where its snapshot lies."""
-        return f"assets/hub/datasets/{self.dataset}/{self.revision}"
+        place = "hub/datasets" if self.host == "hub" else self.host
+        return f"assets/{place}/{self.dataset}/{self.revision}"
 
     @property
     def manifest(self) -> str:
@@ -71,18 +79,28 @@ def index(root: Path) -> dict[str, HubTask]:
 
 
 def _row(
-    folder: str, datasets: Sequence[str], needs: Sequence[str] = (), **numbers: int
-) -> HubTask:
-    return HubTask(folder, tuple(datasets), needs=tuple(needs), **numbers)
+    folder: str, datasets: Sequence[str], needs: Sequence[str] = (), module: str = "",
+    **numbers: int,
+) -> HubTask:  # fmt: skip
+    return HubTask(folder, tuple(datasets), needs=tuple(needs), module=module, **numbers)
 
 
 def pins(config: Mapping[str, Any]) -> dict[str, Pin]:
-    """The pinned hub datasets of a study, by name."""
+    """The pinned datasets of a study, by name.
+
+    Raises:
+        HarnessError: one of GitHub does not say which files.
+    """
     found = {}
     for dataset, entry in config.get("datasets", {}).items():
-        whole = isinstance(entry, str)
-        files = () if whole else tuple(entry.get("files", ()))
-        found[dataset] = Pin(dataset, entry if whole else entry["revision"], files)
+        its = {"revision": entry} if isinstance(entry, str) else entry
+        pin = Pin(dataset, its["revision"], tuple(its.get("files", ())), its.get("host", "hub"))
+        if pin.host == "github" and not pin.files:
+            raise HarnessError(
+                f"datasets.{dataset}: a repository on GitHub needs `files`, patterns such as "
+                "data/*.json; add them"
+            )
+        found[dataset] = pin
     return found
 
 
@@ -157,9 +175,18 @@ def needs_nltk(config: Mapping[str, Any], root: Path) -> bool:
 
 
 def files(config: Mapping[str, Any], root: Path) -> list[str]:
-    """What must be there before the tasks can run."""
+    """What must be there before the tasks can run; our task files are among it."""
     manifests = [pin.manifest for pin in read(config, root)]
-    return [*manifests, *(PUNKT if needs_nltk(config, root) else ())]
+    folders = {index(root)[name].folder for name in asked(config)}
+    ours = [path for f in sorted(folders) if f.startswith(OURS) for path in (root / f).iterdir()]
+    own = sorted(str(path.relative_to(root)) for path in ours if path.name.endswith("yaml"))
+    return [*manifests, *own, *(PUNKT if needs_nltk(config, root) else ())]
+
+
+def modules(config: Mapping[str, Any], root: Path) -> list[str]:
+    """The modules of this package that the study's tasks name: a change of one changes scores."""
+    known = index(root)
+    return sorted({known[name].module for name in asked(config)} - {""})
 
 
 def flags(config: Mapping[str, Any], root: Path) -> list[str]:

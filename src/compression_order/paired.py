@@ -154,12 +154,13 @@ def mcnemar(correct: ArrayLike, other: ArrayLike) -> float:
     """Exact two-sided p-value that two models answer the same questions equally well.
 
     Only the questions that one of them alone answers right carry information (McNemar 1947);
-    without any, the p-value is 1.
+    without any, the p-value is 1. Of scores it is the sign test: the questions on which one of
+    them scores higher (Dixon and Mood, JASA 41, 1946).
     """
-    a, b = np.asarray(correct, dtype=bool), np.asarray(other, dtype=bool)
+    a, b = np.asarray(correct, dtype=np.float64), np.asarray(other, dtype=np.float64)
     if a.shape != b.shape:
         raise ValueError(f"answers of different shapes cannot be paired: {a.shape} and {b.shape}")
-    only_a, only_b = int(np.sum(a & ~b)), int(np.sum(~a & b))
+    only_a, only_b = int(np.sum(a > b)), int(np.sum(a < b))
     if only_a + only_b == 0:
         return 1.0
     return float(binomtest(only_a, only_a + only_b, 0.5).pvalue)

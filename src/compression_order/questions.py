@@ -21,6 +21,8 @@ from compression_order import answers, files
 from compression_order.errors import HarnessError
 from compression_order.runtime import Progress
 
+TOLD = ("value", "samples", answers.ABSTENTION)  # of each part of a group
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -61,6 +63,7 @@ class Prepared:
         count: questions to ask of each leaf, 0: all.
         chance: level of guessing; None: by the number of choices.
         facts: what the record says besides.
+        alike: whether every leaf weighs the same, whatever its number of questions.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Prepared:
     count: int
     chance: float | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    alike: bool = False
 
 
 class ToldHFLM(HFLM):
@@ -205,13 +209,13 @@ def require_room(lm: HFLM, prepared: Iterable[Prepared]) -> None:
 def _record(one: Prepared, logged: Mapping[str, list[answers.Sample]]) -> dict[str, Any]:
     """The entry of one set; a group's is that of all its questions, leaf after leaf."""
     parts = {name: _in_order(logged[name]) for name in one.leaves}
-    together = [sample for part in parts.values() for sample in part]
-    entry = answers.record(one.where, together, one.chance) | dict(one.facts)
+    entry = answers.record(one.where, list(parts.values()), one.chance, one.alike)
+    entry |= dict(one.facts)
     if len(parts) > 1:
         entry["groups"] = {
-            name: {"value": scored["value"], "samples": scored["samples"]}
+            name: {key: scored[key] for key in TOLD if key in scored}
             for name, part in parts.items()
-            for scored in [answers.record(name, part, one.chance)]
+            for scored in [answers.record(name, [part], one.chance)]
         }
     return entry
 

@@ -30,7 +30,7 @@ class Perplexity:
 
 @dataclass(frozen=True)
 class Task:
-    """One question set: what is right (0 or 1) and the index chosen, per question.
+    """One question set: what is right (0 or 1, or a score) and the index chosen, per question.
 
     `answers` are the texts, where they are generated: the index is then that of a text among
     the distinct ones.
@@ -44,8 +44,13 @@ class Task:
 
     @property
     def accuracy(self) -> float:
-        """Share of right answers."""
+        """Share of right answers, or the mean score."""
         return float(np.mean(self.correct))
+
+    @property
+    def graded(self) -> bool:
+        """Whether an answer can be right in part: such a set has no level of guessing."""
+        return not np.isin(self.correct, (0, 1)).all()
 
 
 @dataclass(frozen=True)

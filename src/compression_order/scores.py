@@ -65,7 +65,8 @@ def standing_for(
         if measure.metric in cells[0]:
             return judged(measure, rows, cells)
         tasks = records[orderings.BASE][0].tasks
-        wanted = [task for task in measure.ours if task in tasks]
+        named = [task for task in measure.ours if task in tasks]
+        wanted = named or [task for task in measure.instead if task in tasks]
         return accuracy(rows, records, wanted or None)
     base = records[orderings.BASE][0]
     named = [text for text in measure.ours if text in base.perplexity]
@@ -235,8 +236,12 @@ def _right(task: str, fit: Mapping[str, Sequence[Record]]) -> Array:
 def useless(task: str, fit: Mapping[str, Sequence[Record]]) -> str | None:
     """Why a question set cannot rank these rows, or None."""
     base = fit[orderings.BASE][0].tasks[task]
-    right, samples = round(float(base.correct.sum())), len(base.correct)
-    low, _ = paired.binomial_interval(right, samples)
+    right, samples = float(base.correct.sum()), len(base.correct)
+    if base.graded:
+        mean = paired.mean_se(base.correct)
+        low = mean.value - paired.Z_95 * mean.se
+    else:
+        low, _ = paired.binomial_interval(round(right), samples)
     if low <= base.chance:
         return f"base, {base.accuracy:.3f}, is not above chance, {base.chance:.3f}, at 95%"
     degenerate = list(_degenerate(task, fit))

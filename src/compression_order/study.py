@@ -170,13 +170,14 @@ class Study:
         return [*self.source_flags(self.models[name]), *chosen]
 
     def hub_flags(self, folder: str) -> list[str]:
-        """The flags that name the files of a hub snapshot that the study reads; none means all."""
+        """The flags that name the files of a snapshot that the study reads; none means all."""
         texts = [e for e in self.config["text"].values() if "hub" in e]
         files = {e["files"] for e in texts if snapshot_path("datasets", e) == folder}
         pins = [p for p in hub_tasks.read(self.config, self.root) if p.folder == folder]
         if any(not pin.files for pin in pins):
             return []
-        files |= {name for pin in pins for name in (hub_tasks.CARD, *pin.files)}
+        cards = {hub_tasks.CARD for pin in pins if pin.host == "hub"}
+        files |= cards | {name for pin in pins for name in pin.files}
         return [f"--files={name}" for name in sorted(files)]
 
     def split_flags(self) -> list[str]:
@@ -270,6 +271,10 @@ class Study:
         texts = [text_path(name) for name in (*wanted["windows"], *wanted["tasks"])]
         local = [*texts, *(task_path(name) for name in wanted["tasks"])]
         return [*local, *hub_tasks.files(self.config, self.root)]
+
+    def scoring_modules(self) -> list[str]:
+        """The modules that task files name, which no import tells."""
+        return hub_tasks.modules(self.config, self.root)
 
 
 def published_studies(path: Path) -> set[str]:

@@ -205,7 +205,7 @@ def of_task(task: str, arm: Arm, records: Records) -> Entry:
         "accuracy": {row: float(right[row].mean()) for row in arm.rows if row in right},
         "full_orders": [
             {"stages": list(o.stages), **(pairs := family(o.rows)),
-             "power": needs.of_task(len(base.correct), pairs["entries"])}
+             "power": needs.of_task(base, pairs["entries"])}
             for o in arm.orders
         ],
         "all_rows": family([row for row in arm.rows if row in fit]),

@@ -7,6 +7,10 @@ two-sided p-value is below the level, so that verdict and interval agree. Seeds 
 questions and cannot be pooled into one binomial: with several, every seed is tested, two rows
 are *separable* only where all seeds say so in the same direction, p is the largest of theirs
 (an intersection-union test; Berger, Technometrics 24, 1982), and the interval spans theirs.
+
+Where answers have scores it is the sign test: in the place of questions that one alone answers
+right stand those whose answers differ and where one scores higher, by however much. The
+difference of mean scores, told beside, can have the other sign.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +18,14 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compression_order import paired
 from compression_order.analysis import families
 from compression_order.paired import Array
 
 Entry = dict[str, Any]
+Bools = NDArray[np.bool_]
 
 
 def tested(
@@ -34,33 +40,42 @@ def tested(
     """
     asked = [(a, b) for a, b in combinations(rows, 2) if a in right and b in right]
     level = families.simultaneous_level(len(asked))
-    verdicts = families.corrected([p_value(right[a], right[b]) for a, b in asked])
+    sides = [_sides(right[a], right[b], choice[a] != choice[b]) for a, b in asked]
+    verdicts = families.corrected([p_value(*its) for its in sides])
     return [
         {
             "first": a,
             "second": b,
             "accuracy_difference": float(right[a].mean() - right[b].mean()),
             "accuracy_difference_se": paired.mean_se((right[a] - right[b]).mean(axis=0)).se,
-            "only_first_right": [int(n) for n in np.sum(right[a] > right[b], axis=1)],
-            "only_second_right": [int(n) for n in np.sum(right[a] < right[b], axis=1)],
+            "only_first_right": [int(n) for n in np.sum(first, axis=1)],
+            "only_second_right": [int(n) for n in np.sum(second, axis=1)],
             "answers_that_differ": float(np.mean(choice[a] != choice[b])),
             **verdict,
-            "share_of_first": list(share(right[a], right[b], 0.95)),
-            "share_of_first_simultaneous": list(share(right[a], right[b], level)),
+            "share_of_first": list(share(first, second, 0.95)),
+            "share_of_first_simultaneous": list(share(first, second, level)),
         }
-        for (a, b), verdict in zip(asked, verdicts, strict=True)
+        for (a, b), (first, second), verdict in zip(asked, sides, verdicts, strict=True)
     ]
 
 
-def p_value(first: Array, second: Array) -> float:
+def _sides(first: Array, second: Array, differ: Bools) -> tuple[Bools, Bools]:
+    """Where the first is ahead and where the second is, [seeds, questions].
+
+    One answer has one score, also where a score is shared out among a task's questions.
+    """
+    return (first > second) & differ, (first < second) & differ
+
+
+def p_value(first: Bools, second: Bools) -> float:
     """McNemar's p-value, the largest over seeds; 1 where seeds disagree about the direction."""
-    net = np.sum(first - second, axis=1)
+    net = np.sum(first, axis=1) - np.sum(second, axis=1)
     if not (np.all(net > 0) or np.all(net < 0)):
         return 1.0
     return max(paired.mcnemar(a, b) for a, b in zip(first, second, strict=True))
 
 
-def share(first: Array, second: Array, level: float) -> tuple[float, float]:
+def share(first: Bools, second: Bools, level: float) -> tuple[float, float]:
     """Interval of the first's share of the questions that one alone answers right, over seeds."""
     ends = []
     for a, b in zip(first, second, strict=True):

@@ -8,6 +8,7 @@ import numpy as np
 
 from compression_order.analysis import families, normal_power, power
 from compression_order.analysis.estimates import Sample
+from compression_order.records import Task
 
 RATIOS = (1.01, 1.02, 1.05, 1.1)  # perplexity ratios that a reader may care for
 DIFFERENCES = (0.01, 0.02, 0.05, 0.1)  # of accuracy
@@ -59,10 +60,14 @@ def _seeds(effect: float, sd: float | None, alpha: float) -> int | None:
     return power.units_needed(effect, sd, alpha) if sd else 1
 
 
-def of_task(questions: int, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Questions that accuracy differences between orders need; None without two orders."""
-    if not pairs:
+def of_task(base: Task, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Questions that accuracy differences between orders need.
+
+    None without two orders, and where answers have scores: a flip does not say how much.
+    """
+    if not pairs or base.graded:
         return None
+    questions = len(base.correct)
     either = [
         np.mean(np.add(pair["only_first_right"], pair["only_second_right"])) / questions
         for pair in pairs

@@ -17,6 +17,7 @@ class Measure:
         ours: the text or the question sets that stand for it, where the study has them; else
             the chat text and all question sets.
         excluded: pipeline -> why its figure is not comparable here, whatever its flag.
+        instead: question sets that stand for it where a study asks none of `ours`.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Measure:
     kind: Literal["perplexity", "quality"]
     ours: tuple[str, ...] = ()
     excluded: Mapping[str, str] = field(default_factory=dict)
+    instead: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,18 @@
 """llm-workout-plan: ShortGPT, LoRA and AWQ on Qwen2.5-3B in sixteen pipelines.
 
-Most printed scores are invalid. What is left was recomputed from stored answers: MMLU over the
-about 412 predictions that are valid, and 20 LawBench tasks of two questions each, too few to
-claim anything. Only gaps far beyond the error of 412 answers (2.5 points) are claims here.
+Most printed scores are invalid: the LawBench column is one task on two questions. What is left was
+recomputed from stored answers: MMLU over the about 412 predictions that are valid, and 20
+LawBench tasks of two questions each, which are ranked against ours and too few to claim anything.
+Only gaps far beyond the error of 412 answers (2.5 points) are claims here.
 """
 
 from compression_order.published_claims.kinds import Claim, Measure, PublishedStudy
 
 MODEL = "Qwen2.5-3B"
 TASKS = ("mmlu", "mmlu_stem")
-# LawBench is pinned nowhere that our studies could fetch it; sets about law stand for it
+# where a study does not ask LawBench; none of them is about Chinese law
 LAW = (
-    "lawbench", "mmlu_international_law", "mmlu_professional_law",
+    "mmlu_international_law", "mmlu_professional_law",
     "contracts", "consumer_contracts", "privacy_policy", "legal_support",
 )  # fmt: skip
 NEVER_PRUNED = "the audit found the size and run time of 36 layers: it was never pruned"
@@ -20,7 +21,7 @@ UNPRUNED = {"P-FT": NEVER_PRUNED, "P-FT-Q": NEVER_PRUNED}
 STUDY = PublishedStudy(
     measures=(
         Measure("mmlu", "mmlu_stem_valid_only", MODEL, "quality", TASKS, UNPRUNED),
-        Measure("lawbench", "lawbench_mean20", MODEL, "quality", LAW, UNPRUNED),
+        Measure("lawbench", "lawbench_mean20", MODEL, "quality", ("lawbench",), UNPRUNED, LAW),
     ),
     claims=(
         Claim(
