@@ -133,6 +133,28 @@ def test_nf4_reloaded_gives_the_logits_it_had_when_saved(lab: Lab, tmp_path: Pat
     assert not torch.equal(saved, logits(parents.dense(lab.base, torch.bfloat16, False)))
 
 
+def test_blocks_of_zeros_stay_zero(lab: Lab, tmp_path: Path) -> None:
+    """With denormals flushed, as in every stage, bitsandbytes alone makes constants of them."""
+    weight = torch.randn(6, 32, generator=torch.Generator().manual_seed(0)).bfloat16()
+    weight.view(-1)[64:128] = 0  # the second of three blocks
+    dense = parents.dense(lab.base, torch.bfloat16, False)
+    first = dense.base_model.layers[0].mlp.up_proj
+    first.weight.data[3:9] = 0
+    zeros = first.weight == 0
+    dense.save_pretrained(tmp_path / "dense")
+    torch.set_flush_denormal(True)
+    try:
+        rounded = nf4.Settings().rounded("", weight)
+        nf4.Settings().quantize(tmp_path / "dense").save_pretrained(tmp_path / "Q")
+    finally:
+        torch.set_flush_denormal(False)
+    assert (rounded[weight == 0] == 0).all()
+    stored = nf4.dequantized(tmp_path / "Q" / "model.safetensors")
+    found = stored["model.layers.0.mlp.up_proj.weight"]
+    assert zeros.sum() >= 6 * first.in_features
+    assert (found[zeros] == 0).all()
+
+
 def unpacked(model: PreTrainedModel, dtype: torch.dtype) -> Tensor:
     """Logits of a 4-bit model that keeps gradients: its weights are not packed for inference."""
     for parameter in model.train().parameters():

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from compression_order import bitsandbytes_form, chat, formulas, loading
 
 FORMAT = "bnb-nf4"
+_BLOCK = 64  # weights that share a scale
+_ZEROS = 0x77  # two weights of code 7, which is 0
 _MARK = ".quant_state.bitsandbytes__nf4"
 
 
@@ -38,6 +42,16 @@ class Settings(bitsandbytes_form.BitsAndBytesForm):
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
 
+    def quantize(self, dense: Path) -> PreTrainedModel:
+        """The model of a dense checkpoint folder with its decoder linears in NF4."""
+        loaded = super().quantize(dense)
+        with safe_open(dense / "model.safetensors", "pt") as stored:
+            for name, module in loaded.named_modules():
+                if type(module).__name__ == self.KERNEL:
+                    codes = module.weight.data
+                    _keep_zeros(codes, stored.get_tensor(f"{name}.weight").to(codes.device))
+        return loaded
+
     def analytic(self, shape: formulas.Counts) -> int:
         """Bytes of the weights, by formula."""
         return formulas.nf4_bytes(shape, self.double_quant)
@@ -52,7 +66,23 @@ class Settings(bitsandbytes_form.BitsAndBytesForm):
         codes, state = bnb.quantize_4bit(
             weight, quant_type="nf4", compress_statistics=self.double_quant
         )
+        _keep_zeros(codes, weight)
         return bnb.dequantize_4bit(codes, state).to(weight.dtype)
+
+
+def _keep_zeros(codes: Tensor, weight: Tensor) -> None:
+    """Give every block of zeros the code of zero; changes `codes`.
+
+    Its largest weight is 0, which bitsandbytes divides by: where denormal numbers count as zero
+    each weight then gets the code of 1, and double quantization does not give 0 back for the scale.
+
+    Args:
+        codes: two weights a byte, in the order of the flat weight.
+        weight: that they were made from.
+    """
+    blocks = functional.pad(weight.flatten(), (0, -weight.numel() % _BLOCK)).view(-1, _BLOCK)
+    empty = (blocks == 0).all(dim=1).repeat_interleave(_BLOCK // 2)
+    codes.view(-1)[empty[: codes.numel()]] = _ZEROS
 
 
 def dequantized(stored: Path) -> dict[str, Tensor]:
