@@ -27,7 +27,7 @@ MEM_MB ?= $(shell $(PYTHON) docker/memory_mb.py)
 SNAKEMAKE = $(IN_ENV) snakemake $(TARGET) --cores all --resources mem_mb=$(MEM_MB) gpu=$(GPUS) $(CONFIGFILE)
 CONFIGFILE = $(if $(filter-out config.yaml,$(STUDY)),--configfile $(STUDY))
 
-.PHONY: help env controller quant-env judge-env table smoke dry-run plan verdict changes findings serving costs utilization unlock test slurm-test image image-test \
+.PHONY: help env controller quant-env judge-env table smoke dry-run plan verdict changes findings serving commutators costs utilization unlock test slurm-test image image-test \
 	lint format lock cuda-lock dev-env study clean
 
 help: ## List the targets
@@ -74,6 +74,10 @@ findings: env study ## What the numbers of STUDY mean: results/findings.md, made
 
 serving: TARGET = serving
 serving: env study ## What checkpoints of STUDY cost to serve, timed one at a time; keep the machine idle
+	$(SNAKEMAKE) $(QUIET)
+
+commutators: TARGET = commutators
+commutators: env study ## KL divergence between checkpoints that differ by a swap of two stages
 	$(SNAKEMAKE) $(QUIET)
 
 costs: env study ## What making each checkpoint of STUDY took, stage by stage and along each order

@@ -25,6 +25,7 @@ include: "rules/measure.smk"
 include: "rules/judge.smk"
 include: "rules/table.smk"
 include: "rules/serving.smk"
+include: "rules/commutators.smk"
 
 
 # never sent to a cluster: they need the network, or a second

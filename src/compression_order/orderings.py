@@ -15,7 +15,7 @@ is one node.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any
 
 from compression_order.errors import HarnessError
@@ -103,6 +103,23 @@ def before(pipeline: str, first: str, second: str) -> bool | None:
     if first not in tokens or second not in tokens:
         return None
     return tokens.index(first) < tokens.index(second)
+
+
+def swapped(one: str, other: str) -> int | None:
+    """Where two pipelines have two neighbours the other way round; else None."""
+    first, second = split(one), split(other)
+    if len(first) != len(second):
+        return None
+    differ = [n for n, (a, b) in enumerate(zip(first, second, strict=True)) if a != b]
+    if len(differ) != 2 or differ[1] != differ[0] + 1:
+        return None
+    at = differ[0]
+    return at if (first[at], first[at + 1]) == (second[at + 1], second[at]) else None
+
+
+def swaps(pipelines: Iterable[str]) -> list[tuple[str, str]]:
+    """Every two pipelines that differ by two neighbouring stages alone: ...-X-Y-..., ...-Y-X-..."""
+    return [(a, b) for a, b in combinations(pipelines, 2) if swapped(a, b) is not None]
 
 
 def plan(

@@ -127,6 +127,11 @@ class Reference:
         """[n, vocabulary]: the base's logits at some tokens of a sequence."""
         return (self.states[sequence][rows] @ self.head.T).float()
 
+    def to(self, device: torch.device) -> "Reference":
+        """The same on a device."""
+        states = tuple(states.to(device) for states in self.states)
+        return Reference(self.head.to(device), states, self.digest)
+
     def write(self, path: Path) -> None:
         """Store as safetensors."""
         counts = torch.tensor([len(s) for s in self.states])
@@ -199,7 +204,7 @@ def score(
             rows = slice(begin, begin + CHUNK)
             logits = (states[rows] @ head.T).detach().float()
             base = against.logits(i, rows) if against else None
-            kl = None if base is None else _kl(logits, base)
+            kl = None if base is None else token_kl(logits, base)
             sums += _sums(logits, targets[rows], base, kl)
             scores.token_kl += [] if kl is None else kl.tolist()
         loss, divergence, agreement = (sums / len(states)).tolist()
@@ -211,7 +216,7 @@ def score(
         yield scores
 
 
-def _kl(logits: Tensor, base: Tensor) -> Tensor:
+def token_kl(logits: Tensor, base: Tensor) -> Tensor:
     """[tokens]: KL(base || model), nats."""
     log_probs, base_log_probs = logits.log_softmax(-1), base.log_softmax(-1)
     return (base_log_probs.exp() * (base_log_probs - log_probs)).sum(-1).double()

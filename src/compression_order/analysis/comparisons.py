@@ -86,30 +86,17 @@ def positions(orders: Orders, available: Sequence[str]) -> list[Asked]:
 def commutators(rows: Sequence[str]) -> list[Asked]:
     """Every two rows that differ by two neighbouring stages alone: ...-X-Y-... over ...-Y-X-..."""
     asked: list[Asked] = []
-    for one, other in combinations(rows, 2):
-        at = _swapped(orderings.split(one), orderings.split(other))
-        if at is not None:
-            tokens = orderings.split(one)
-            label = {
-                "first": one,
-                "second": other,
-                "swapped": [tokens[at], tokens[at + 1]],
-                "after": orderings.join(tokens[:at]),
-                "then": "-".join(tokens[at + 2 :]),
-            }
-            asked.append((label, estimates.pair(one, other)))
+    for one, other in orderings.swaps(rows):
+        tokens, at = orderings.split(one), orderings.swapped(one, other) or 0
+        label = {
+            "first": one,
+            "second": other,
+            "swapped": [tokens[at], tokens[at + 1]],
+            "after": orderings.join(tokens[:at]),
+            "then": "-".join(tokens[at + 2 :]),
+        }
+        asked.append((label, estimates.pair(one, other)))
     return asked
-
-
-def _swapped(one: Sequence[str], other: Sequence[str]) -> int | None:
-    """Where two sequences have two neighbours the other way round, and differ nowhere else."""
-    if len(one) != len(other):
-        return None
-    differ = [n for n, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
-    if len(differ) != 2 or differ[1] != differ[0] + 1:
-        return None
-    at = differ[0]
-    return at if (one[at], one[at + 1]) == (other[at + 1], other[at]) else None
 
 
 def mean_absolute(sample: Sample, first: str, second: str) -> float:

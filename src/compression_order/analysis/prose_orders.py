@@ -8,9 +8,9 @@ from compression_order.markdown import grid
 
 Entry = Mapping[str, Any]
 NO_KL = (
-    "The KL divergence between two checkpoints needs outputs of both on the same tokens, which the "
-    "evaluations do not hold (they hold KL to base); the distances given are the mean absolute "
-    "difference of stored losses and the share of stored answers that differ."
+    "The distances given are the mean absolute difference of stored losses and the share of stored "
+    "answers that differ; the KL divergence between the two needs the outputs of both, which "
+    "`make commutators` computes (`commutators.csv`)."
 )
 
 

@@ -1,0 +1,84 @@
+"""What swapping two neighbouring stages does: `make commutators`, no part of a table."""
+
+SWAPS = orderings.swaps(p for p in STUDY.plan.rows if p not in STUDY.plan.refused)
+
+
+rule compare:
+    """KL divergence between two checkpoints, both ways."""
+    input:
+        first="results/{study}/seed{seed}/checkpoints/{first}/checkpoint.json",
+        second="results/{study}/seed{seed}/checkpoints/{second}/checkpoint.json",
+        models=ancient(
+            [
+                "results/{study}/seed{seed}/checkpoints/{first}/model.safetensors",
+                "results/{study}/seed{seed}/checkpoints/{second}/model.safetensors",
+            ]
+        ),
+        text=STUDY.held_out,
+        splits="results/{study}/splits.json",
+        sources=sources("src/compare.py"),
+        lock=LOCK,
+    output:
+        "results/{study}/seed{seed}/commutators/{first}~{second}.json",
+    log:
+        "logs/{study}/seed{seed}/{first}~{second}.compare.log",
+    wildcard_constraints:
+        first=r"[^/~]+",
+        second=r"[^/~]+",
+    resources:
+        **asked("measure {first}"),
+        gpu=STUDY.gpus,
+    params:
+        flags=STUDY.document_flags(),
+    shell:
+        r"""
+        python src/compare.py \
+            --first results/{wildcards.study}/seed{wildcards.seed}/checkpoints/{wildcards.first:q} \
+            --second results/{wildcards.study}/seed{wildcards.seed}/checkpoints/{wildcards.second:q} \
+            --text {input.text:q} \
+            --splits {input.splits:q} \
+            --threads {threads} \
+            {params.flags:q} \
+            --costs results/{wildcards.study}/seed{wildcards.seed}/costs/{wildcards.first}~{wildcards.second} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule commutators:
+    """The configured study's swaps: results/<study>/commutators.csv."""
+    input:
+        f"results/{STUDY.name}/commutators.csv",
+
+
+rule commutator_table:
+    """One line a pair and seed."""
+    input:
+        # a study without a swap is told so by the script
+        records=[
+            f"results/{STUDY.name}/seed{seed}/commutators/{first}~{second}.json"
+            for first, second in SWAPS
+            for seed in STUDY.seeds
+        ],
+        fidelity=[
+            f"results/{STUDY.name}/seed{seed}/evaluations/{pipeline}/fidelity.json"
+            for pipeline in dict.fromkeys(p for pair in SWAPS for p in pair)
+            for seed in STUDY.seeds
+        ],
+        sources=sources("src/tabulate_commutators.py"),
+    output:
+        "results/{study}/commutators.csv",
+    log:
+        "logs/{study}/commutators.log",
+    resources:
+        **asked(),
+    params:
+        study=f"--study={STUDY.name}",
+    shell:
+        r"""
+        python src/tabulate_commutators.py \
+            {params.study:q} \
+            --records {input.records:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """

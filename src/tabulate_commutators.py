@@ -1,0 +1,107 @@
+"""Put what swapping two neighbouring stages does into one file, a line a pair and seed.
+
+    python src/tabulate_commutators.py --study smollm2-135m \\
+        --records results/smollm2-135m/seed0/commutators/*.json \\
+        --out results/smollm2-135m/commutators.csv
+
+`make commutators` runs it. KL is in nats per token; standard errors are over conversations. KL from
+base is that of the evaluations: how far compressing moved the model, beside what the order did.
+"""
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from compression_order import errors, files, plan_text, settings
+from compression_order.errors import HarnessError
+
+MEANS = ("kl_first_second", "kl_second_first", "top1")
+COLUMNS = (
+    *("first", "second", "seed", "tokens"),
+    *(f"{key}{ending}" for key in MEANS for ending in ("", "_se")),
+    *("kl_base_first", "kl_base_second"),
+)
+Row = dict[str, Any]
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = settings.Parser(description=__doc__, formatter_class=formatter)
+    parser.add_argument("--study", required=True, help="name of the study, for messages")
+    parser.add_argument("--records", nargs="*", type=Path, default=[], help="JSON of each pair")
+    parser.add_argument("--out", type=Path, required=True, help="CSV file to write")
+    return parser.parse_args(sys.argv[1:])
+
+
+def row(path: Path) -> Row:
+    """The line of one record, which lies in seed<k>/commutators/.
+
+    Raises:
+        HarnessError: it, or an evaluation beside it, is not whole, or they are of other samples.
+    """
+    record = files.read_json(path)
+    try:
+        found = {
+            "first": record["first"],
+            "second": record["second"],
+            "seed": path.parents[1].name.removeprefix("seed"),
+            "tokens": record["tokens"],
+        }
+        for key in MEANS:
+            found |= {key: f"{record[key]['mean']:.5f}", f"{key}_se": f"{record[key]['se']:.5f}"}
+        for which in ("first", "second"):
+            scored = path.parents[1] / "evaluations" / record[which] / "fidelity.json"
+            fidelity = files.read_json(scored)
+            if fidelity["sample_sha256"] != record["sample_sha256"]:
+                raise HarnessError(
+                    f"{path} and {scored} are of different samples; delete the first and run "
+                    "`make commutators` again"
+                )
+            found[f"kl_base_{which}"] = f"{fidelity['kl']:.5f}"
+    except (KeyError, TypeError) as fault:
+        raise HarnessError(
+            f"{path} is not whole ({type(fault).__name__}: {fault}); delete it and run "
+            "`make commutators` again"
+        ) from None
+    return found
+
+
+def told(table: Sequence[Row]) -> str:
+    """The table as the terminal shows it."""
+    header = (
+        *("first", "second", "seed", "KL(first||second)", "KL(second||first)"),
+        *("top-1 agree", "KL(base||first)", "KL(base||second)"),
+    )
+    lines = [
+        (
+            line["first"], line["second"], line["seed"],
+            *(f"{line[key]} ± {line[f'{key}_se']}" for key in MEANS),
+            line["kl_base_first"], line["kl_base_second"],
+        )
+        for line in table
+    ]  # fmt: skip
+    return plan_text.aligned(header, lines)
+
+
+def main() -> None:
+    """Read every record, write the table, show it."""
+    args = parse_args()
+    if not args.records:
+        raise HarnessError(
+            f"commutators: no two pipelines of the study {args.study} differ by a swap of two "
+            "neighbouring stages; add such orderings, P-Q and Q-P say"
+        )
+    table = [row(path) for path in args.records]
+    with files.replacing(args.out) as aside, aside.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+    print(told(table))
+
+
+if __name__ == "__main__":
+    errors.run(main)
