@@ -130,7 +130,7 @@ def test_every_job_looks_where_the_rules_write() -> None:
     templates = {
         line.split("--costs ")[1].split()[0].replace(":q}", "}")
         for line in rules.splitlines()
-        if "--costs " in line
+        if "--costs " in line and "~" not in line  # comparisons of two are in no plan
     }
     expected = set()
     for template in templates:
