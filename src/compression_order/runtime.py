@@ -105,7 +105,8 @@ def start(threads: int, seed: int = 0, device: str = "cpu") -> "torch.device":
     """Prepare torch for a deterministic process that keeps to its cores; where it computes.
 
     More OpenMP threads than the rule owns stall every job on the machine; denormals slow
-    late training steps on CPUs; libraries that phone home or draw bars are silenced.
+    late training steps on CPUs; so do products of bf16 matrices on those without instructions for
+    them; libraries that phone home or draw bars are silenced.
 
     Raises:
         HarnessError: the device is a GPU and torch sees none.
@@ -115,7 +116,11 @@ def start(threads: int, seed: int = 0, device: str = "cpu") -> "torch.device":
     import torch
     import transformers
 
+    from compression_order import bf16_products
+
     _keep_memory()
+    if device == "cpu":
+        bf16_products.widen()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     # of several processes of one stage the first tells of the work, the others of faults only
     log.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
