@@ -27,7 +27,7 @@ MEM_MB ?= $(shell $(PYTHON) docker/memory_mb.py)
 SNAKEMAKE = $(IN_ENV) snakemake $(TARGET) --cores all --resources mem_mb=$(MEM_MB) gpu=$(GPUS) $(CONFIGFILE)
 CONFIGFILE = $(if $(filter-out config.yaml,$(STUDY)),--configfile $(STUDY))
 
-.PHONY: help env controller quant-env judge-env table smoke dry-run plan verdict changes findings serving commutators costs utilization unlock test slurm-test image image-test \
+.PHONY: help env controller quant-env judge-env table smoke dry-run plan verdict changes findings record reread serving commutators costs utilization unlock test slurm-test image image-test \
 	lint format lock cuda-lock dev-env study clean
 
 help: ## List the targets
@@ -85,6 +85,14 @@ costs: env study ## What making each checkpoint of STUDY took, stage by stage an
 
 utilization: env study ## Draw how busy the device was along each order of STUDY: results/utilization.svg
 	$(IN_ENV) python src/plot_utilization.py --study $(STUDY)
+
+record: env study ## Pack what the table of STUDY was made from, no weights: RECORD=file.tar.xz
+	$(IN_ENV) python src/record.py --study $(STUDY) --pack $(or $(RECORD),results/record.tar.xz)
+
+# The rules that make checkpoints and evaluations are left out: what was recorded is all there is.
+reread: env study ## Table and findings of STUDY from records: RECORD="one.tar.xz another.tar.xz"
+	$(IN_ENV) python src/record.py --study $(STUDY) --unpack $(or $(RECORD),results/record.tar.xz)
+	$(SNAKEMAKE) $(QUIET) --allowed-rules table analysis main_table --forcerun table analysis
 
 unlock: env study ## Release the lock of a run that was killed
 	$(SNAKEMAKE) --unlock

@@ -55,7 +55,7 @@ def main() -> None:
     """Load once, count, measure every batch size, write."""
     args = parse_args()
     asked = asked_for(args)
-    device = runtime.start(args.threads, device=args.device)
+    device = runtime.start(args.threads, device=args.device, as_served=True)
     torch.use_deterministic_algorithms(False)  # as served, not as compared
     # a second thread would take its share of what is timed
     costs = runtime.Costs("serving", args.threads, sampled=False)

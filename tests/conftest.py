@@ -201,6 +201,15 @@ class Lab:
         return lab
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _products_as_in_a_stage() -> None:
+    """Tests that compute in this process multiply as the CLIs do, in whatever order they run."""
+    if "torch" in sys.modules:
+        from compression_order import bf16_products
+
+        bf16_products.widen()
+
+
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct as prepared; fetched and converted where it is missing."""

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,24 @@ def laid_over_the_default(name: str) -> study.Study:
     return study_file.read(paths, ROOT)
 
 
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return found
+
+
+def test_null_leaves_a_question_set_out_and_is_a_fault_elsewhere():
+    config = changed("evaluations.tasks", {"openbookqa": 3, "boolq": None})
+    assert build(config).config["evaluations"]["tasks"] == {"openbookqa": 3}
+    with pytest.raises(HarnessError, match=r"stages\.P\.ratio"):
+        build(changed("stages.P.ratio", None))
+    with pytest.raises(HarnessError, match="evaluations"):
+        build(changed("evaluations", None))
+
+
 def test_ways_of_training_a_quantized_parent_differ_in_nothing_else():
     made = laid_over_the_default("on-quantized")
     plain = made.stages["KD"]
@@ -110,6 +129,17 @@ def test_control_arms_differ_from_their_twins_in_one_thing():
     assert {**bare, "recovery": recovery} == known("P")
     assert {**known("KD.alone"), "alpha": 0.5} == known("KD")
     assert known("FT") == {"training": known("KD")["training"]}
+
+
+def test_the_quick_study_differs_in_sizes_alone():
+    made, default = laid_over_the_default("quick"), study_file.read([ROOT / "config.yaml"], ROOT)
+    assert made.plan.rows == default.plan.rows
+    its, whole = flat(made.config), flat(default.config)
+    assert its.keys() == whole.keys()
+    changed = {key for key in its if its[key] != whole[key]}
+    assert "study" in changed
+    for key in changed - {"study", "serving.batch_sizes"}:
+        assert 0 < its[key] < whole[key], key
 
 
 def test_a_grid_of_cuts_and_widths_has_both_orders_of_each_cell():
@@ -264,6 +294,7 @@ FAULTS = [
     ("ordering", "all-subsets", ["'ordering'", "orderings"]),
     ("seeds", 0, ["seeds", "0", "list"]),
     ("seeds", [0.5], ["seeds", "0.5", "whole number"]),
+    ("seeds", ["0"], ["seeds.0", "'0'", "without quotes", "--config"]),
     ("seeds", [1, 1], ["seeds", "[1, 1]"]),
     ("study", "A B", ["study", "'A B'"]),
     ("model.name", "A B", ["model.name", "'A B'"]),

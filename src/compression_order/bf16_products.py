@@ -48,9 +48,7 @@ class Widened(TorchDispatchMode):
 
 def _is_slow(value: Any) -> bool:
     return (
-        isinstance(value, Tensor)
-        and value.dtype == torch.bfloat16
-        and value.device.type == "cpu"
+        isinstance(value, Tensor) and value.dtype == torch.bfloat16 and value.device.type == "cpu"
     )
 
 

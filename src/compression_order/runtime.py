@@ -101,12 +101,20 @@ class Progress:
         )  # fmt: skip
 
 
-def start(threads: int, seed: int = 0, device: str = "cpu") -> "torch.device":
+def start(
+    threads: int, seed: int = 0, device: str = "cpu", as_served: bool = False
+) -> "torch.device":
     """Prepare torch for a deterministic process that keeps to its cores; where it computes.
 
     More OpenMP threads than the rule owns stall every job on the machine; denormals slow
     late training steps on CPUs; so do products of bf16 matrices on those without instructions for
     them; libraries that phone home or draw bars are silenced.
+
+    Args:
+        threads: that torch may use.
+        seed: of torch's random numbers.
+        device: cpu or cuda.
+        as_served: leave products of bf16 matrices as slow as a server of the model would have them.
 
     Raises:
         HarnessError: the device is a GPU and torch sees none.
@@ -119,7 +127,7 @@ def start(threads: int, seed: int = 0, device: str = "cpu") -> "torch.device":
     from compression_order import bf16_products
 
     _keep_memory()
-    if device == "cpu":
+    if device == "cpu" and not as_served:
         bf16_products.widen()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     # of several processes of one stage the first tells of the work, the others of faults only

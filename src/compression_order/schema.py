@@ -128,6 +128,10 @@ def _wrong_type(fault: ValidationError) -> str:
     hint = "correct it"
     if isinstance(fault.instance, str) and "number" in words and _reads_as_number(fault.instance):
         hint = f"write it with a dot and no quotes, such as {_with_dot(fault.instance)}"
+        if "whole" in words:
+            hint = (
+                "write it without quotes, in a file: --config makes text of what stands in brackets"
+            )
     return f"{fault.instance!r} is not {words}; {hint}"
 
 

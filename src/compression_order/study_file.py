@@ -58,28 +58,35 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
-def _told(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping without the keys, at any depth, whose value is null."""
-    return {
-        key: _told(value) if isinstance(value, Mapping) else value
-        for key, value in config.items()
-        if value is not None
+def _asked(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The study without the question sets whose count is null.
+
+    A file laid over another adds keys and cannot take one out; elsewhere null is a fault.
+    """
+    evaluations = config.get("evaluations")
+    if not isinstance(evaluations, Mapping):
+        return config
+    kept = {
+        key: {name: count for name, count in value.items() if count is not None}
+        if key in ("tasks", "hub_tasks") and isinstance(value, Mapping)
+        else value
+        for key, value in evaluations.items()
     }
+    return {**config, "evaluations": kept}
 
 
 def build(config: Mapping[str, Any], source: str, root: Path) -> study.Study:
     """Check a study and work out its nodes.
 
     Args:
-        config: the file as read; what is null is left out, so that a file laid over another can
-            take a key out of it.
+        config: the file as read.
         source: its name, for messages.
         root: folder of the repository, where the task files are.
 
     Raises:
         HarnessError: the first fault, with file, key, value and what to do.
     """
-    config = _told(config)
+    config = _asked(config)
     schema.validate(config, schema.study_schema(), source)
     stages = {token: _stage(token, entry) for token, entry in config["stages"].items()}
     try:
