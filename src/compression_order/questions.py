@@ -159,7 +159,8 @@ def answer(lm: HFLM, prepared: Iterable[Prepared]) -> dict[str, dict[str, Any]]:
     """Ask everything in one go; each set's name and its record.
 
     Raises:
-        HarnessError: two sets share a task, or one has none of the metrics that are understood.
+        HarnessError: two sets share a task, or one has no questions, or none of the metrics that
+            are understood.
     """
     sets = list(prepared)
     tasks: dict[str, Any] = {}
@@ -168,6 +169,8 @@ def answer(lm: HFLM, prepared: Iterable[Prepared]) -> dict[str, dict[str, Any]]:
         for name, task in one.leaves.items():
             if name in tasks:
                 raise HarnessError(f"{one.where}: {name} is in another set too; leave one out")
+            if not len(task.eval_docs):
+                raise HarnessError(f"{one.where}: {name} has no questions; leave it out")
             tasks[name] = task
             if one.count:
                 chosen[name] = spread(one.count, len(task.eval_docs))
