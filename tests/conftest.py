@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
@@ -22,6 +23,18 @@ import compression_order  # noqa: E402, F401
 
 # fixtures for more than one test file: made once a session
 pytest_plugins = ["engine_fixtures"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side the tests of a file stay together, as do those that share the smoke run.
+
+    The slow ones start first, so that no process waits for another at the end.
+    """
+    for item in items:
+        shared = "finished" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("smoke" if shared else item.path.stem))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
 
 SEQ_LEN = 160  # tokens: some conversations are cut, most are whole
 SCRIPTS = {"P": "prune", "KD": "distill", "Q": "quantize"}
@@ -215,9 +228,11 @@ def smollm2() -> Path:
     """SmolLM2-135M-Instruct as prepared; fetched and converted where it is missing."""
     folder = "assets/models/smollm2-135m-instruct"
     wanted = f"{folder}/asset.json"
-    if not (ROOT / wanted).exists():
-        command = [sys.executable, "-m", "snakemake", "--cores", "1", wanted]
-        subprocess.run(command, cwd=ROOT, check=True)
+    (ROOT / "work").mkdir(exist_ok=True)
+    with FileLock(ROOT / "work/tests.lock"):  # another process of tests may want it too
+        if not (ROOT / wanted).exists():
+            command = [sys.executable, "-m", "snakemake", "--cores", "1", wanted]
+            subprocess.run(command, cwd=ROOT, check=True)
     return ROOT / folder
 
 

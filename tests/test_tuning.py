@@ -152,7 +152,9 @@ def test_plain_transformers_and_peft_load_the_adapter(lab: Lab, beside: Path) ->
     plain = logits(AutoModelForCausalLM.from_pretrained(beside))
     kernels = AutoModelForCausalLM.from_pretrained(lab.quantized)
     without = logits(parents.load(lab.quantized, "dequantize", torch.bfloat16).model)
-    rounding = (logits(kernels) - without).norm()  # of the 4-bit kernels, without any adapter
+    single = logits(parents.load(lab.quantized, "dequantize", torch.float32).model)
+    # of the 4-bit kernels, without any adapter; on some CPUs they round as bf16 products do
+    rounding = max((logits(kernels) - without).norm(), (single - without).norm())
     assert (plain - scored).norm() < 2 * rounding
     assert (scored - without).norm() > 5 * rounding
     kernels = AutoModelForCausalLM.from_pretrained(lab.quantized)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compression_order import files, utilization
+from compression_order import bf16_products, files, utilization
 from compression_order.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -123,8 +123,6 @@ def start(
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     import torch
     import transformers
-
-    from compression_order import bf16_products
 
     _keep_memory()
     if device == "cpu" and not as_served:
