@@ -1,13 +1,12 @@
 """Products of bf16 matrices, on CPUs with instructions for them and on others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils._python_dispatch import _get_current_dispatch_mode_stack as stack
-from torch.utils._python_dispatch import _pop_mode, _push_mode
 
 from compression_order import bf16_products
 
@@ -34,7 +33,7 @@ def test_a_widened_product_is_the_float32_product_rounded_once(name: str) -> Non
     product, shapes = PRODUCTS[name]
     factors = [drawn(*shape).requires_grad_() for shape in shapes]
     wide = [factor.detach().float().requires_grad_() for factor in factors]
-    with bf16_products.mode()():
+    with bf16_products.widened():
         found = product(*factors)
         found.float().square().sum().backward()
     expected = product(*wide)
@@ -53,36 +52,39 @@ def test_a_widened_product_is_torchs_own_but_for_rounding(name: str) -> None:
     product, shapes = PRODUCTS[name]
     factors = [drawn(*shape) for shape in shapes]
     own = product(*factors)
-    with bf16_products.mode()():
+    with bf16_products.widened():
         found = product(*factors)
     torch.testing.assert_close(found, own, rtol=2**-6, atol=2**-5)
 
 
 def test_other_products_stay_what_they_are() -> None:
     a, b = drawn(5, 8).float(), drawn(8, 3).float()
-    with bf16_products.mode()():
+    with bf16_products.widened():
         assert torch.equal(a @ b, torch.mm(a, b))
         assert (a @ b).dtype == torch.float32
         assert (a.double() @ b.double()).dtype == torch.float64
 
 
-def test_it_is_on_once_and_only_where_the_cpu_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    def on() -> int:
-        return sum(isinstance(mode, bf16_products.mode()) for mode in stack())
+def test_only_where_the_cpu_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered: list[str] = []
 
-    before = stack()
-    try:
-        while on():
-            _pop_mode()
-        monkeypatch.setattr(bf16_products, "are_fast", lambda: True)
-        bf16_products.widen()
-        assert on() == 0
-        monkeypatch.setattr(bf16_products, "are_fast", lambda: False)
-        bf16_products.widen()
-        bf16_products.widen()
-        assert on() == 1
-    finally:
-        while stack():
-            _pop_mode()
-        for mode in before:
-            _push_mode(mode)
+    @contextmanager
+    def widened() -> Iterator[None]:
+        entered.append("on")
+        yield
+
+    monkeypatch.setattr(bf16_products, "widened", widened)
+    decide = bf16_products.widen.__wrapped__  # not what this process decided already
+    monkeypatch.setattr(bf16_products, "are_fast", lambda: True)
+    assert decide() is None and not entered
+    monkeypatch.setattr(bf16_products, "are_fast", lambda: False)
+    assert decide() is not None and entered == ["on"]
+
+
+def test_the_kernels_are_put_back() -> None:
+    a, b = drawn(5, 8), drawn(8, 3)
+    own = a @ b
+    for _ in range(2):
+        with bf16_products.widened():
+            assert torch.equal(a @ b, (a.float() @ b.float()).bfloat16())
+        assert torch.equal(a @ b, own)

@@ -1,57 +1,66 @@
 """Products of bf16 matrices on a CPU that has no instructions for them.
 
-There torch multiplies bf16 matrices element by element: SmolLM2-135M-Instruct then takes six times
-as long as in float32, or more. Here the factors are widened to float32, which is exact, multiplied,
-and the result is rounded to bf16 once. That is what the instructions do (products accumulate in
-float32), so that a study means the same on every CPU, but for the order of additions.
+There torch multiplies bf16 matrices element by element: a forward pass of SmolLM2-135M-Instruct
+takes six times as long as in float32. Here the factors are widened to float32, which is exact,
+multiplied, and the result is rounded to bf16 once. That is what the instructions do (products
+accumulate in float32), so that a study means the same on every CPU, but for the order of additions.
 
-Torch is imported where it is needed: a CLI's --help must not wait for it.
+The kernels are replaced rather than each call of them: whatever makes a product, a library or the
+backward pass, is served, and nothing else gets slower. Torch is imported where it is needed: a
+CLI's --help must not wait for it.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import cache
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache, partial
 from typing import Any
 
+# kernel -> the outputs that it gives in float32 whatever its inputs: log-sums of attention
+_KERNELS: Mapping[str, Sequence[int]] = {
+    "mm": (),
+    "addmm": (),
+    "bmm": (),
+    "baddbmm": (),
+    "_scaled_dot_product_flash_attention_for_cpu": (1,),
+    "_scaled_dot_product_flash_attention_for_cpu_backward": (),
+}
 
-@cache
-def mode() -> Any:
-    """The class of torch's dispatch mode under which products of bf16 tensors are widened."""
+
+@contextmanager
+def widened() -> Iterator[None]:
+    """Widen all products of bf16 tensors on the CPU until the block ends."""
+    from torch.library import _scoped_library, get_kernel
+
+    with _scoped_library("aten", "IMPL") as library:
+        for name, kept in _KERNELS.items():
+            replacing = partial(_run, get_kernel(f"aten::{name}", "CPU"), kept)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch warns that a kernel is replaced
+                library.impl(name, replacing, "CPU", with_keyset=True)
+        yield
+
+
+def _run(kernel: Any, kept: Sequence[int], keys: Any, *args: Any, **named: Any) -> Any:
     import torch
-    from torch import Tensor
-    from torch.utils._python_dispatch import TorchDispatchMode
 
-    aten = torch.ops.aten
-    # operator -> the outputs that it gives in float32 whatever its inputs: log-sums of attention
-    widened: Mapping[Any, Sequence[int]] = {
-        aten.mm.default: (),
-        aten.addmm.default: (),
-        aten.bmm.default: (),
-        aten.baddbmm.default: (),
-        aten._scaled_dot_product_flash_attention_for_cpu.default: (1,),
-        aten._scaled_dot_product_flash_attention_for_cpu_backward.default: (),
-    }
+    if not any(map(_is_narrow, args)):
+        return kernel.call_boxed(keys, *args, **named)
+    wide = {name: _widened(value) for name, value in named.items()}
+    found = kernel.call_boxed(keys, *map(_widened, args), **wide)
+    if isinstance(found, torch.Tensor):
+        return found.bfloat16()
+    return tuple(out if i in kept else out.bfloat16() for i, out in enumerate(found))
 
-    def slow(value: Any) -> bool:
-        narrow = isinstance(value, Tensor) and value.dtype == torch.bfloat16
-        return narrow and value.device.type == "cpu"
 
-    def wide(value: Any) -> Any:
-        return value.float() if slow(value) else value
+def _is_narrow(value: Any) -> bool:
+    import torch
 
-    class Widened(TorchDispatchMode):
-        def __torch_dispatch__(
-            self, operator: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            named = kwargs or {}
-            if operator not in widened or not any(map(slow, args)):
-                return operator(*args, **named)
-            found = operator(*map(wide, args), **{key: wide(its) for key, its in named.items()})
-            if isinstance(found, Tensor):
-                return found.to(torch.bfloat16)
-            kept = widened[operator]
-            return tuple(out if i in kept else out.bfloat16() for i, out in enumerate(found))
+    return isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16
 
-    return Widened
+
+def _widened(value: Any) -> Any:
+    return value.float() if _is_narrow(value) else value
 
 
 def are_fast() -> bool:
@@ -63,9 +72,11 @@ def are_fast() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def widen() -> None:
-    """From now on widen the products of this process, where the CPU is slow at them; once."""
-    from torch.utils._python_dispatch import _get_current_dispatch_mode_stack as stack
-
-    if not are_fast() and not any(isinstance(its, mode()) for its in stack()):
-        mode()().__enter__()
+@cache
+def widen() -> AbstractContextManager[None] | None:
+    """From now on widen the products of this process, where the CPU is slow at them."""
+    if are_fast():
+        return None
+    lasting = widened()
+    lasting.__enter__()
+    return lasting  # kept by the cache: the kernels are put back when it goes
