@@ -19,7 +19,7 @@ REREAD = ("--allowed-rules", "table", "analysis", "main_table", "--forcerun", "t
 def record(copy: Copy, *flags: str) -> str:
     """Run the command; its error where it fails."""
     done = copy.python("src/record.py", f"--study={SMOKE}", *flags)
-    return "" if done.returncode == 0 else the_error(done)
+    return "" if done.returncode == 0 else the_error(done.stdout)
 
 
 def packed(copy: Copy) -> bytes:
