@@ -223,16 +223,20 @@ def _products_as_in_a_stage() -> None:
         bf16_products.widen()
 
 
+def fetched(*wanted: str) -> None:
+    """Have the workflow fetch and make assets of this checkout, where they are missing."""
+    (ROOT / "work").mkdir(exist_ok=True)
+    with FileLock(ROOT / "work/tests.lock"):  # another process of tests may want them too
+        if not all((ROOT / path).exists() for path in wanted):
+            command = [sys.executable, "-m", "snakemake", "--cores", "1", *wanted]
+            subprocess.run(command, cwd=ROOT, check=True)
+
+
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct as prepared; fetched and converted where it is missing."""
     folder = "assets/models/smollm2-135m-instruct"
-    wanted = f"{folder}/asset.json"
-    (ROOT / "work").mkdir(exist_ok=True)
-    with FileLock(ROOT / "work/tests.lock"):  # another process of tests may want it too
-        if not (ROOT / wanted).exists():
-            command = [sys.executable, "-m", "snakemake", "--cores", "1", wanted]
-            subprocess.run(command, cwd=ROOT, check=True)
+    fetched(f"{folder}/asset.json")
     return ROOT / folder
 
 

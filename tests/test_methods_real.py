@@ -6,8 +6,6 @@ The figures that these tests print are those of docs/methods.md.
 import contextlib
 import copy
 import itertools
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import ROOT, in_quant, inside
+from conftest import ROOT, fetched, in_quant, inside
 from safetensors.torch import load_file
 from test_quant import inverse_hessian, solve
 from torch import Tensor, nn
@@ -74,16 +72,13 @@ class Real:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Real:
-    wanted = [f"{MODEL}/asset.json", TEXT]
-    if not all((ROOT / path).exists() for path in wanted):
-        command = [sys.executable, "-m", "snakemake", "--cores", "1", *wanted]
-        subprocess.run(command, cwd=ROOT, check=True)
+    fetched(f"{MODEL}/asset.json", TEXT)
     folder = tmp_path_factory.mktemp("real")
-    made = Real(folder / "base", folder / "splits.json")
+    found = Real(folder / "base", folder / "splits.json")
     parts = [f"--{key.replace('_', '-')}={SPLITS[key]}" for key in SPLITS if key != "text"]
-    inside("split_text", "--text", made.text, *parts, "--out", made.splits)
-    inside("base", "--model", ROOT / MODEL, "--out", made.base, "--costs", folder / "costs")
-    return made
+    inside("split_text", "--text", found.text, *parts, "--out", found.splits)
+    inside("base", "--model", ROOT / MODEL, "--out", found.base, "--costs", folder / "costs")
+    return found
 
 
 @pytest.fixture
