@@ -99,17 +99,13 @@ unlock: env study ## Release the lock of a run that was killed
 
 # Slow tests are left out unless they are asked for; those of .venv-quant and .venv-judge where there is none.
 QUANT ?= $(if $(wildcard .venv-quant/quant.lock),1,0)
-SLOW_OUT = $(if $(filter 1,$(SLOW)),, and not slow)
+SLOW_OUT = $(if $(filter only,$(SLOW)), and slow,$(if $(filter 1,$(SLOW)),, and not slow))
 QUANT_OUT = $(if $(filter 1,$(QUANT)),, and not quant)
 JUDGE ?= $(if $(wildcard .venv-judge/judge.lock),1,0)
 JUDGE_OUT = $(if $(filter 1,$(JUDGE)),, and not judge)
 
-# Processes of tests side by side, of one thread each.
-WORKERS ?= 2
-
-test: lint ## Check format, lint and types, then run the tests; SLOW=1 runs the slow ones too
-	OMP_NUM_THREADS=1 $(IN_ENV) pytest -n $(WORKERS) --dist loadgroup \
-		-m "not cluster and not engine$(SLOW_OUT)$(QUANT_OUT)$(JUDGE_OUT)"
+test: lint ## Check format, lint and types, then run the tests; SLOW=1 the slow ones too, SLOW=only alone
+	$(IN_ENV) pytest $(TESTS) -m "not cluster and not engine$(SLOW_OUT)$(QUANT_OUT)$(JUDGE_OUT)"
 
 slurm-test: dev-env controller ## Start Slurm here (root: installs it), run the workflow on it, break things
 	@missing=; for program in munged slurmctld slurmd sbatch; do \

@@ -24,18 +24,6 @@ import compression_order  # noqa: E402, F401
 # fixtures for more than one test file: made once a session
 pytest_plugins = ["engine_fixtures"]
 
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side the tests of a file stay together, as do those that share the smoke run.
-
-    The slow ones start first, so that no process waits for another at the end.
-    """
-    for item in items:
-        shared = "finished" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("smoke" if shared else item.path.stem))
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
 SEQ_LEN = 160  # tokens: some conversations are cut, most are whole
 SCRIPTS = {"P": "prune", "KD": "distill", "Q": "quantize"}
 THINGS = ("stone", "garden", "letter", "market", "silver", "train", "candle", "harbor", "orange")
@@ -226,7 +214,7 @@ def _products_as_in_a_stage() -> None:
 def fetched(*wanted: str) -> None:
     """Have the workflow fetch and make assets of this checkout, where they are missing."""
     (ROOT / "work").mkdir(exist_ok=True)
-    with FileLock(ROOT / "work/tests.lock"):  # another process of tests may want them too
+    with FileLock(ROOT / "work/tests.lock"):  # another run of tests may want them too
         if not all((ROOT / path).exists() for path in wanted):
             command = [sys.executable, "-m", "snakemake", "--cores", "1", *wanted]
             subprocess.run(command, cwd=ROOT, check=True)
