@@ -10,6 +10,7 @@ backward pass, is served, and nothing else gets slower. Torch is imported where 
 CLI's --help must not wait for it.
 """
 
+import atexit
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -79,4 +80,6 @@ def widen() -> AbstractContextManager[None] | None:
         return None
     lasting = widened()
     lasting.__enter__()
-    return lasting  # kept by the cache: the kernels are put back when it goes
+    # put back before the interpreter takes torch apart, which would be told as an error
+    atexit.register(lasting.__exit__, None, None, None)
+    return lasting
