@@ -118,8 +118,8 @@ def test_control_arms_differ_from_their_twins_in_one_thing():
     made = laid_over_the_default("certainty")
     assert made.seeds == [0, 1, 2]
     assert laid_over_the_default("judge").name == "smollm2-135m"  # the same results
-    assert made.name == "smollm2-135m-certainty"  # it asks fewer questions
-    assert list(made.config["evaluations"]["tasks"]) == ["openbookqa"]
+    assert made.name == "smollm2-135m-certainty"  # it asks no questions
+    assert made.config["evaluations"]["tasks"] == {}
 
     def known(token: str) -> dict[str, Any]:
         return dict(made.stages[token].settings)
