@@ -12,7 +12,10 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 
 # page, the study that was laid over the replicates of the default study, its records
-PAGES = {"findings.md": ("orders.yaml", ["orders.seed0.tar.xz", "orders.seed1.tar.xz"])}
+PAGES = {
+    "findings.md": ("orders.yaml", ["seed0.tar.xz", "seed1.tar.xz"]),
+    "findings-controls.md": ("controls.yaml", ["seed0.tar.xz"]),
+}
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -137,7 +137,7 @@ def start(
     torch.use_deterministic_algorithms(True)
     # it would also fill every tensor that it allocates: 4 to 6% of a pass, for a fault (reading
     # what was never written) that the tests of equal bytes would show
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(seed)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
