@@ -12,10 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 
 # page, the study that was laid over the replicates of the default study, its records
-PAGES = {
-    "findings.md": ("orders.yaml", ["seed0.tar.xz", "seed1.tar.xz", "seed2.tar.xz"]),
-    "findings-controls.md": ("controls.yaml", ["seed0.tar.xz"]),
-}
+RECORDS = [f"seed{seed}.tar.xz" for seed in (0, 1, 2)]
+PAGES = {"findings.md": ("orders.yaml", RECORDS), "findings-controls.md": ("controls.yaml", RECORDS)}
 
 
 @pytest.mark.parametrize("page", PAGES)
