@@ -4,33 +4,24 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from compression_order import study_file
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 
-# page, the study that was laid over the replicates of the default study, its records
-RECORDS = [f"seed{seed}.tar.xz" for seed in (0, 1, 2)]
-PAGES = {"findings.md": ("orders.yaml", RECORDS), "findings-controls.md": ("controls.yaml", RECORDS)}
 
-
-@pytest.mark.parametrize("page", PAGES)
-def test_the_page_is_that_of_its_records(page: str, tmp_path: Path) -> None:
-    overlay, names = PAGES[page]
+def test_the_page_is_that_of_its_records(tmp_path: Path) -> None:
     layers = [ROOT / "config.yaml", ROOT / "studies/overlays/certainty.yaml"]
-    layers.append(DOCS / "records" / overlay)
-    records = [DOCS / "records" / name for name in names]
     asked = study_file.read(layers, ROOT)
     (tmp_path / "published").symlink_to(ROOT / "published")
 
     def run(script: str, *flags: object) -> None:
         command = [sys.executable, ROOT / "src" / script, *map(str, flags)]
-        subprocess.run(command, cwd=tmp_path, check=True, timeout=300)
+        subprocess.run(command, cwd=tmp_path, check=True, timeout=600)
 
+    records = sorted((DOCS / "records").glob("*.tar.xz"))
     run("record.py", "--study", *layers, "--unpack", *records)
-    made = tmp_path / page
+    made = tmp_path / "findings.md"
     flags = [*asked.table_flags(), *asked.row_flags(), f"--json={tmp_path / 'analysis.json'}"]
     run("analyze.py", *flags, f"--markdown={made}")
-    assert made.read_text() == (DOCS / page).read_text()
+    assert made.read_text() == (DOCS / "findings.md").read_text()
