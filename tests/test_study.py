@@ -120,6 +120,9 @@ def test_control_arms_differ_from_their_twins_in_one_thing():
     assert laid_over_the_default("judge").name == "smollm2-135m"  # the same results
     assert made.name == "smollm2-135m-certainty"  # it asks no questions
     assert made.config["evaluations"]["tasks"] == {}
+    default = study_file.read([ROOT / "config.yaml"], ROOT)
+    assert set(default.plan.rows) < set(made.plan.rows)
+    assert not made.plan.arms  # what is in another arm is no control
 
     def known(token: str) -> dict[str, Any]:
         return dict(made.stages[token].settings)
