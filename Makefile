@@ -34,7 +34,7 @@ help: ## List the targets
 	@echo "usage: make TARGET [STUDY=config.yaml] [PYTHON=python3] [GPUS=1] [SLOW=0]"
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
-env: .venv/core.lock ## Create .venv from envs/core.lock; anew when that lock has changed
+env: .venv/page.lock .venv/bin/compression-order ## Create .venv from envs/core.lock; anew when that lock has changed
 
 controller: .venv-controller/controller.lock ## Create .venv-controller: Snakemake for a login node, no torch
 
@@ -59,13 +59,13 @@ dry-run: env study ## Show the jobs that `make table` would run, and why
 	$(SNAKEMAKE) --dry-run
 
 plan: env study ## Sizes, FLOPs, memory and hours of STUDY, before anything runs; DEVICE=h100-sxm
-	$(IN_ENV) python src/plan.py --study $(STUDY) $(if $(DEVICE),--device $(DEVICE))
+	$(IN_ENV) compression-order plan --study $(STUDY) $(if $(DEVICE),--device $(DEVICE))
 
 verdict: env study ## Every published claim against the table of STUDY: reproduced or not
-	$(IN_ENV) python src/verdict.py --study $(STUDY)
+	$(IN_ENV) compression-order verdict --study $(STUDY)
 
 changes: env study ## What each stage of STUDY changed, added to each sequence of stages
-	$(IN_ENV) python src/changes.py --study $(STUDY)
+	$(IN_ENV) compression-order changes --study $(STUDY)
 
 findings: TARGET = results/findings.md
 findings: env study ## What the numbers of STUDY mean: results/findings.md, made and shown
@@ -81,17 +81,17 @@ commutators: env study ## KL divergence between checkpoints that differ by a swa
 	$(SNAKEMAKE) $(QUIET)
 
 costs: env study ## What making each checkpoint of STUDY took, stage by stage and along each order
-	$(IN_ENV) python src/made_costs.py --study $(STUDY)
+	$(IN_ENV) compression-order costs --study $(STUDY)
 
 utilization: env study ## Draw how busy the device was along each order of STUDY: results/utilization.svg
-	$(IN_ENV) python src/plot_utilization.py --study $(STUDY)
+	$(IN_ENV) compression-order utilization --study $(STUDY)
 
 record: env study ## Pack what the table of STUDY was made from, no weights: RECORD=file.tar.xz
-	$(IN_ENV) python src/record.py --study $(STUDY) --pack $(or $(RECORD),results/record.tar.xz)
+	$(IN_ENV) compression-order record --study $(STUDY) --pack $(or $(RECORD),results/record.tar.xz)
 
 # The rules that make checkpoints and evaluations are left out: what was recorded is all there is.
 reread: env study ## Table and findings of STUDY from records: RECORD="one.tar.xz another.tar.xz"
-	$(IN_ENV) python src/record.py --study $(STUDY) --unpack $(or $(RECORD),results/record.tar.xz)
+	$(IN_ENV) compression-order record --study $(STUDY) --unpack $(or $(RECORD),results/record.tar.xz)
 	$(SNAKEMAKE) $(QUIET) --allowed-rules table analysis main_table --forcerun table analysis
 
 unlock: env study ## Release the lock of a run that was killed
@@ -136,6 +136,7 @@ PORTABLE = sed -E -i.bak -e '/^nvidia-ml-py/!{/^(nvidia|cuda|triton)/d' -e '}' -
 lock: dev-env ## Renew the locks from the .in files; UPGRADE=1 takes the newest versions
 	cd envs && $(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --output-file core.lock core.in
 	cd envs && $(PORTABLE) core.lock && rm core.lock.bak
+	cd envs && $(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --constraint core.lock --output-file page.lock page.in
 	cd envs && $(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --output-file dev.lock dev.in
 	cd envs && $(PORTABLE) dev.lock && rm dev.lock.bak
 	cd envs && $(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --output-file quant.lock quant.in
@@ -145,10 +146,10 @@ lock: dev-env ## Renew the locks from the .in files; UPGRADE=1 takes the newest 
 	$(MAKE) cuda-lock
 
 # The same pins and what torch needs on CUDA, every file by its sha256, for Python 3.11 and newer.
-cuda-lock: dev-env ## Renew envs/core.cuda.lock, what the image is made from, from core.lock
+cuda-lock: dev-env ## Renew envs/core.cuda.lock, what the image is made from, from core.lock and page.lock
 	cd envs && $(IN_ENV) UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --universal \
 		--python-version 3.11 --generate-hashes --strip-extras --annotation-style line \
-		--constraint core.lock --output-file core.cuda.lock core.in
+		--constraint core.lock --constraint page.lock --output-file core.cuda.lock core.in page.in
 
 # The image's base, build of torch (cuda or index) and pip.conf; docs/docker.md says what they do.
 IMAGE ?= compression-order
@@ -202,7 +203,17 @@ study:
 		.venv-judge/bin/python -m pip install --requirement $<; }
 	@cp $< $@
 
-dev-env: .venv/dev.lock
+# What pages and plots need: no rule has this lock among its inputs.
+.venv/page.lock: envs/page.lock .venv/core.lock
+	@cmp --silent $< $@ || { set -x; $(BIN)/python -m pip install --requirement $< --constraint envs/core.lock; }
+	@cp $< $@
+
+# The command of this checkout; the jobs of a run do without it.
+.venv/bin/compression-order: pyproject.toml .venv/core.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+dev-env: env .venv/dev.lock
 
 .venv/dev.lock: envs/dev.lock .venv/core.lock
 	@cmp --silent $< $@ || { set -x; $(BIN)/python -m pip install --requirement $< --constraint envs/core.lock; }

@@ -14,7 +14,7 @@ min_version("9.27")
 # a study file is whole: `--configfile` replaces the default study, it is not laid over it
 if not workflow.config_settings.configfiles:
 
-    configfile: "config.yaml"
+    configfile: workflow.source_path("config.yaml")
 
 
 include: "rules/common.smk"
@@ -26,15 +26,6 @@ include: "rules/judge.smk"
 include: "rules/table.smk"
 include: "rules/serving.smk"
 include: "rules/commutators.smk"
-
-
-# never sent to a cluster: they need the network, or a second
-localrules:
-    fetch,
-    fetch_hub,
-    fetch_github,
-    split_text,
-    main_table,
 
 
 rule all:

@@ -5,31 +5,26 @@ import shlex
 import sys
 from pathlib import Path
 
-ROOT = Path(workflow.basedir).resolve()
+# the folder of the workflow: results go to the working directory, which may be another
+ROOT = Path(workflow.current_basedir).resolve().parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from compression_order import (
-    allotment,
-    environments,
-    hub_tasks,
-    leftovers,
-    orderings,
-    processes,
-    study,
-    study_file,
-)
-from compression_order import sources as source_files
-from compression_order.errors import HarnessError
+from compression_order import orderings
+from compression_order.common.errors import HarnessError
+from compression_order.common.files import of_workflow
+from compression_order.study import hub_tasks
+from compression_order.study import parse as study_file
+from compression_order.workflow import environments, resources, slurm
+from compression_order.workflow import sources as watched
 from snakemake.exceptions import WorkflowError
 
 try:
     STUDY = study_file.build(config, " + ".join(map(str, workflow.configfiles)), ROOT)
     environments.require(STUDY.stages.values(), ROOT, judge=STUDY.judge is not None)
+    # resources: asked("NAME") gives memory and time of the planned job of that name
+    asked = resources.asker(STUDY, ROOT)
 except HarnessError as fault:
     sys.exit(f"error: {fault}")
-
-# resources: asked("NAME") gives memory and time of the planned job of that name
-asked = allotment.asker(STUDY, ROOT)
 
 
 wildcard_constraints:
@@ -38,12 +33,15 @@ wildcard_constraints:
     pipeline=r"[^/]+",
 
 
+# folder of the scripts
+SRC = of_workflow("src")
 # one JSON of each for every checkpoint
 SCORES = ["perplexity", "fidelity", "lm_eval", "size"]
 if STUDY.judge:
     SCORES.append("judge")
 # the environment: another library version may give other numbers
-LOCK = "envs/core.lock"
+LOCK = of_workflow("envs/core.lock")
+PUBLISHED = of_workflow("published/published.csv")
 BASE = f"results/{STUDY.name}/seed{STUDY.seeds[0]}/checkpoints/base"
 # what a study that computes on a GPU waits for before it fetches anything
 DEVICE = [ancient(f"results/{STUDY.name}/device.json")] if STUDY.gpus else []
@@ -54,19 +52,14 @@ def one_of(names):
     return "|".join(map(re.escape, sorted(names))) or r"(?!)"
 
 
-def sources(script, *modules):
-    """The source files that a script runs, as literal inputs."""
-    return list(source_files.closure(str(ROOT), script, *modules))
-
-
 def folder_of(name):
     """Params function: the folder of the input of that name."""
     return lambda wildcards, input: str(Path(input[name]).parent)
 
 
-def stage_script(wildcards):
-    """The script of the kind of a pipeline's last stage."""
-    return f"src/{STUDY.stages[orderings.last(wildcards.pipeline)].kind}.py"
+def stage_kind(wildcards):
+    """The kind of a pipeline's last stage; its script has that name."""
+    return STUDY.stages[orderings.last(wildcards.pipeline)].kind
 
 
 def stage_devices(wildcards):
@@ -83,10 +76,13 @@ def every_core(wildcards):
 
 
 def stage_sources(wildcards):
-    """A stage's sources, its method's module among them."""
-    return sources(
-        stage_script(wildcards), STUDY.module(orderings.last(wildcards.pipeline))
-    )
+    """The sources that decide a stage's result."""
+    return watched.of_stage(STUDY, wildcards.pipeline)
+
+
+def sources_of_reader(script, modules=()):
+    """Input function: the sources of a script that loads the checkpoint of a pipeline."""
+    return lambda w: watched.of_reader(STUDY, w.pipeline, script, modules)
 
 
 def stage_method(wildcards):

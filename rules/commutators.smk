@@ -16,7 +16,13 @@ rule compare:
         ),
         text=STUDY.held_out,
         splits="results/{study}/splits.json",
-        sources=sources("src/compare.py"),
+        sources=lambda w: sorted(
+            {
+                path
+                for pipeline in (w.first, w.second)
+                for path in watched.of_reader(STUDY, pipeline, "compare.py")
+            }
+        ),
         lock=LOCK,
     output:
         "results/{study}/seed{seed}/commutators/{first}~{second}.json",
@@ -32,7 +38,7 @@ rule compare:
         flags=STUDY.document_flags(),
     shell:
         r"""
-        python src/compare.py \
+        python {SRC:q}/compare.py \
             --first results/{wildcards.study}/seed{wildcards.seed}/checkpoints/{wildcards.first:q} \
             --second results/{wildcards.study}/seed{wildcards.seed}/checkpoints/{wildcards.second:q} \
             --text {input.text:q} \
@@ -65,7 +71,7 @@ rule commutator_table:
             for pipeline in dict.fromkeys(p for pair in SWAPS for p in pair)
             for seed in STUDY.seeds
         ],
-        sources=sources("src/tabulate_commutators.py"),
+        sources=watched.of_script("collect.py"),
     output:
         "results/{study}/commutators.csv",
     log:
@@ -76,7 +82,7 @@ rule commutator_table:
         study=f"--study={STUDY.name}",
     shell:
         r"""
-        python src/tabulate_commutators.py \
+        python {SRC:q}/collect.py commutators \
             {params.study:q} \
             --records {input.records:q} \
             --out {output:q} \

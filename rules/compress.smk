@@ -10,7 +10,7 @@ rule base:
     input:
         manifest=f"{STUDY.model}/asset.json",
         model=ancient(f"{STUDY.model}/model.safetensors"),
-        sources=sources("src/base.py"),
+        sources=watched.of_script("base.py"),
         lock=LOCK,
     output:
         manifest="results/{study}/seed{seed}/checkpoints/base/checkpoint.json",
@@ -23,7 +23,7 @@ rule base:
         model=folder_of("manifest"),
     shell:
         r"""
-        python src/base.py \
+        python {SRC:q}/base.py \
             --model {params.model:q} \
             --seed {wildcards.seed} \
             --threads {threads} \
@@ -41,7 +41,7 @@ rule teach:
         model=ancient(f"{BASE}/model.safetensors"),
         text=STUDY.chat,
         splits="results/{study}/splits.json",
-        sources=sources("src/teach.py"),
+        sources=watched.of_script("teach.py"),
         lock=LOCK,
     output:
         "results/{study}/teacher/{token}.safetensors",
@@ -57,7 +57,7 @@ rule teach:
         flags=lambda w: STUDY.teacher_flags(w.token),
     shell:
         r"""
-        python src/teach.py \
+        python {SRC:q}/teach.py \
             --student {params.student:q} \
             --text {input.text:q} \
             --splits {input.splits:q} \
@@ -92,12 +92,12 @@ rule compress:
         gpu=lambda w: STUDY.gpus * stage_devices(w),
     params:
         launcher=lambda w: environments.launcher(stage_method(w), stage_devices(w)),
-        script=stage_script,
+        kind=stage_kind,
         parent=parent_folder,
         flags=stage_flags,
     shell:
         r"""
-        {params.launcher} {params.script} \
+        {params.launcher} {SRC:q}/{params.kind}.py \
             --parent {params.parent:q} \
             --pipeline {wildcards.pipeline:q} \
             --text {input.text:q} \

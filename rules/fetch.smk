@@ -14,7 +14,7 @@ rule device:
         device=STUDY.device,
     shell:
         r"""
-        python src/device.py \
+        python {SRC:q}/device.py \
             --device {params.device} \
             --out {output:q} \
             2>&1 | tee {log:q}
@@ -29,11 +29,12 @@ rule fetch:
         "assets/packages/{file}",
     log:
         "logs/fetch/{file}.log",
+    localrule: True
     params:
         flags=lambda w: STUDY.fetch_flags(w.file),
     shell:
         r"""
-        python src/fetch.py \
+        python {SRC:q}/fetch.py packages \
             {params.flags:q} \
             --out {output:q} \
             2>&1 | tee {log:q}
@@ -51,12 +52,13 @@ rule fetch_hub:
     wildcard_constraints:
         kind="models|datasets",
         revision="[0-9a-f]{40}",
+    localrule: True
     params:
         folder=lambda w, output: str(Path(output[0]).parent),
         patterns=lambda w, output: STUDY.hub_flags(str(Path(output[0]).parent)),
     shell:
         r"""
-        python src/fetch_hub.py \
+        python {SRC:q}/fetch.py hub \
             --kind {wildcards.kind} \
             --repository {wildcards.owner}/{wildcards.repository} \
             --revision {wildcards.revision} \
@@ -76,12 +78,13 @@ rule fetch_github:
         "logs/fetch/github.{owner}.{repository}.{revision}.log",
     wildcard_constraints:
         revision="[0-9a-f]{40}",
+    localrule: True
     params:
         folder=lambda w, output: str(Path(output[0]).parent),
         patterns=lambda w, output: STUDY.hub_flags(str(Path(output[0]).parent)),
     shell:
         r"""
-        python src/fetch_github.py \
+        python {SRC:q}/fetch.py github \
             --repository {wildcards.owner}/{wildcards.repository} \
             --revision {wildcards.revision} \
             {params.patterns:q} \

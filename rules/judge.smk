@@ -13,7 +13,7 @@ if STUDY.judge:
             base_model=ancient(f"{BASE}/model.safetensors"),
             text=STUDY.judged_text,
             splits="results/{study}/splits.json",
-            sources=sources("src/write_answers.py"),
+            sources=sources_of_reader("answers.py"),
             lock=LOCK,
         output:
             "results/{study}/seed{seed}/evaluations/{pipeline}/answers.json",
@@ -28,7 +28,7 @@ if STUDY.judge:
             flags=STUDY.answer_flags(),
         shell:
             r"""
-            python src/write_answers.py \
+            python {SRC:q}/answers.py \
                 --checkpoint {params.checkpoint:q} \
                 --reference {params.reference:q} \
                 --text {input.text:q} \
@@ -43,8 +43,8 @@ if STUDY.judge:
     rule judge_steps:
         """The steps by which the judge means to go, the same for every answer."""
         input:
-            sources=sources("src/judge_steps.py"),
-            lock="envs/judge.lock",
+            sources=watched.of_script("judge.py"),
+            lock=of_workflow("envs/judge.lock"),
         output:
             "results/{study}/judge/steps.json",
         log:
@@ -55,7 +55,7 @@ if STUDY.judge:
             flags=STUDY.judge_flags(),
         shell:
             r"""
-            "$PYTHON_JUDGE" src/judge_steps.py \
+            "$PYTHON_JUDGE" {SRC:q}/judge.py steps \
                 {params.flags:q} \
                 --out {output:q} \
                 2>&1 | tee {log:q}
@@ -68,8 +68,8 @@ if STUDY.judge:
             steps="results/{study}/judge/steps.json",
             text=STUDY.judged_text,
             splits="results/{study}/splits.json",
-            sources=sources("src/judge.py"),
-            lock="envs/judge.lock",
+            sources=watched.of_script("judge.py"),
+            lock=of_workflow("envs/judge.lock"),
         output:
             "results/{study}/seed{seed}/evaluations/{pipeline}/judge.json",
         log:
@@ -79,7 +79,7 @@ if STUDY.judge:
             flags=[*STUDY.judge_flags(), *STUDY.prompt_flags()],
         shell:
             r"""
-            "$PYTHON_JUDGE" src/judge.py \
+            "$PYTHON_JUDGE" {SRC:q}/judge.py verdicts \
                 --answers {input.answers:q} \
                 --steps {input.steps:q} \
                 --text {input.text:q} \

@@ -8,7 +8,7 @@ rule reference:
         model=ancient(f"{BASE}/model.safetensors"),
         text=STUDY.held_out,
         splits="results/{study}/splits.json",
-        sources=sources("src/reference.py"),
+        sources=watched.of_script("reference.py"),
         lock=LOCK,
     output:
         "results/{study}/teacher/reference.safetensors",
@@ -22,7 +22,7 @@ rule reference:
         flags=STUDY.document_flags(),
     shell:
         r"""
-        python src/reference.py \
+        python {SRC:q}/reference.py \
             --model {params.model:q} \
             --text {input.text:q} \
             --splits {input.splits:q} \
@@ -34,24 +34,23 @@ rule reference:
         """
 
 
-if "nltk" in STUDY.config["evaluations"]:
+if STUDY.file.evaluations.nltk:
 
     rule prepare_nltk:
         """Extract NLTK's sentence boundaries from their package."""
         input:
-            archive=ancient(
-                STUDY.archive(STUDY.config["evaluations"]["nltk"]["package"])
-            ),
-            sources=sources("src/prepare_nltk.py"),
+            archive=ancient(STUDY.archive(STUDY.file.evaluations.nltk.package)),
+            sources=watched.of_script("prepare_text.py"),
         output:
             hub_tasks.PUNKT,
         log:
             "logs/nltk.log",
         params:
-            flags=STUDY.source_flags(STUDY.config["evaluations"]["nltk"]),
+            flags=STUDY.source_flags(STUDY.file.evaluations.nltk),
         shell:
             r"""
-            python src/prepare_nltk.py \
+            python {SRC:q}/prepare_text.py \
+                --form punkt \
                 {params.flags:q} \
                 --out {output:q} \
                 2>&1 | tee {log:q}
@@ -69,7 +68,7 @@ rule measure:
         text=STUDY.held_out,
         splits="results/{study}/splits.json",
         read=STUDY.measured_files(),
-        sources=sources("src/measure.py", *STUDY.scoring_modules()),
+        sources=sources_of_reader("measure.py", STUDY.scoring_modules()),
         lock=LOCK,
     output:
         perplexity="results/{study}/seed{seed}/evaluations/{pipeline}/perplexity.json",
@@ -85,7 +84,7 @@ rule measure:
         flags=STUDY.measure_flags(),
     shell:
         r"""
-        python src/measure.py \
+        python {SRC:q}/measure.py \
             --checkpoint results/{wildcards.study}/seed{wildcards.seed}/checkpoints/{wildcards.pipeline:q} \
             --documents {input.text:q} \
             --splits {input.splits:q} \

@@ -6,7 +6,7 @@ rule make_model:
     input:
         text=STUDY.chat,
         splits=f"results/{STUDY.name}/splits.json",
-        sources=sources("src/make_model.py"),
+        sources=watched.of_script("make_model.py"),
         lock=LOCK,
     output:
         manifest="assets/models/{model}/asset.json",
@@ -19,10 +19,10 @@ rule make_model:
         **asked(),
     params:
         folder=lambda w, output: str(Path(output.manifest).parent),
-        flags=lambda w: study.flags(STUDY.models[w.model]["made"]),
+        flags=lambda w: STUDY.made_flags(w.model),
     shell:
         r"""
-        python src/make_model.py \
+        python {SRC:q}/make_model.py \
             --text {input.text:q} \
             --splits {input.splits:q} \
             --threads {threads} \
@@ -36,7 +36,7 @@ rule prepare_model:
     """Convert a packaged or fetched model to a plain bf16 checkpoint."""
     input:
         source=lambda w: ancient(STUDY.source_file(STUDY.models[w.model])),
-        sources=sources("src/prepare_model.py"),
+        sources=watched.of_script("prepare_model.py"),
         lock=LOCK,
     output:
         manifest="assets/models/{model}/asset.json",
@@ -52,7 +52,7 @@ rule prepare_model:
         flags=lambda w: STUDY.model_flags(w.model),
     shell:
         r"""
-        python src/prepare_model.py \
+        python {SRC:q}/prepare_model.py \
             {params.flags:q} \
             --threads {threads} \
             --out {params.folder:q} \
@@ -63,8 +63,8 @@ rule prepare_model:
 rule prepare_text:
     """Extract one text from its archive."""
     input:
-        source=lambda w: ancient(STUDY.source_file(STUDY.config["text"][w.text])),
-        sources=sources("src/prepare_text.py"),
+        source=lambda w: ancient(STUDY.source_file(STUDY.file.text[w.text])),
+        sources=watched.of_script("prepare_text.py"),
     output:
         "assets/text/{text}.jsonl",
     log:
@@ -72,10 +72,10 @@ rule prepare_text:
     resources:
         **asked(),
     params:
-        flags=lambda w: STUDY.source_flags(STUDY.config["text"][w.text]),
+        flags=lambda w: STUDY.source_flags(STUDY.file.text[w.text]),
     shell:
         r"""
-        python src/prepare_text.py \
+        python {SRC:q}/prepare_text.py \
             {params.flags:q} \
             --out {output:q} \
             2>&1 | tee {log:q}
@@ -87,16 +87,17 @@ rule split_text:
     input:
         text=STUDY.chat,
         held_out=STUDY.held_out,
-        sources=sources("src/split_text.py"),
+        sources=watched.of_script("split_text.py"),
     output:
         "results/{study}/splits.json",
     log:
         "logs/{study}/splits.log",
+    localrule: True
     params:
         flags=STUDY.split_flags(),
     shell:
         r"""
-        python src/split_text.py \
+        python {SRC:q}/split_text.py \
             --text {input.text:q} \
             --held-out-text {input.held_out:q} \
             {params.flags:q} \

@@ -8,7 +8,7 @@ rule serve:
         model=ancient(
             "results/{study}/seed{seed}/checkpoints/{pipeline}/model.safetensors"
         ),
-        sources=sources("src/serve_costs.py"),
+        sources=sources_of_reader("serve.py"),
         lock=LOCK,
     output:
         "results/{study}/seed{seed}/costs/{pipeline}/serving.json",
@@ -22,7 +22,7 @@ rule serve:
         flags=STUDY.serving_flags(),
     shell:
         r"""
-        python src/serve_costs.py \
+        python {SRC:q}/serve.py \
             --checkpoint results/{wildcards.study}/seed{wildcards.seed}/checkpoints/{wildcards.pipeline:q} \
             --threads {threads} \
             {params.flags:q} \
@@ -42,7 +42,7 @@ rule serving_table:
     input:
         # a study that does not say how to measure is told so by the script
         records=every("costs/{pipeline}/serving.json") if STUDY.serving_flags() else [],
-        sources=sources("src/tabulate_serving.py"),
+        sources=watched.of_script("collect.py"),
     output:
         "results/{study}/serving.csv",
     log:
@@ -53,7 +53,7 @@ rule serving_table:
         study=f"--study={STUDY.name}",
     shell:
         r"""
-        python src/tabulate_serving.py \
+        python {SRC:q}/collect.py serving \
             {params.study:q} \
             --records {input.records:q} \
             --out {output:q} \

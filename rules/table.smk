@@ -8,8 +8,8 @@ rule table:
         evaluations=[
             every(f"evaluations/{{pipeline}}/{score}.json") for score in SCORES
         ],
-        published="published/published.csv",
-        sources=sources("src/make_table.py"),
+        published=PUBLISHED,
+        sources=watched.of_script("table.py"),
     output:
         csv="results/{study}/table.csv",
         markdown="results/{study}/table.md",
@@ -22,7 +22,7 @@ rule table:
         flags=[*STUDY.table_flags(), *STUDY.row_flags()],
     shell:
         r"""
-        python src/make_table.py \
+        python {SRC:q}/table.py \
             {params.flags:q} \
             --csv {output.csv:q} \
             --markdown {output.markdown:q} \
@@ -38,8 +38,8 @@ rule analysis:
         evaluations=[
             every(f"evaluations/{{pipeline}}/{score}.json") for score in SCORES
         ],
-        published="published/published.csv",
-        sources=sources("src/analyze.py"),
+        published=PUBLISHED,
+        sources=watched.of_script("findings.py"),
     output:
         json="results/{study}/analysis.json",
         markdown="results/{study}/findings.md",
@@ -51,7 +51,7 @@ rule analysis:
         flags=[*STUDY.table_flags(), *STUDY.row_flags()],
     shell:
         r"""
-        python src/analyze.py \
+        python {SRC:q}/findings.py \
             {params.flags:q} \
             --json {output.json:q} \
             --markdown {output.markdown:q} \
@@ -71,6 +71,7 @@ rule main_table:
         findings="results/findings.md",
     log:
         f"logs/{STUDY.name}/main_table.log",
+    localrule: True
     shell:
         r"""
         cp --verbose {input.csv:q} {output.csv:q} | tee {log:q}
@@ -81,7 +82,7 @@ rule main_table:
 
 onstart:
     try:
-        leftovers.require_none(Path.cwd())
+        slurm.require_none(Path.cwd())
     except HarnessError as fault:
         sys.exit(f"error: {fault}")
 
@@ -91,4 +92,7 @@ onsuccess:
     if Path(made).exists():
         told = " ".join(map(shlex.quote, [*STUDY.table_flags(), f"--table={made}"]))
         # on a login node the `python` at hand has no libraries; the jobs' environment does
-        shell('PATH="${{CORE_ENV:-.venv}}/bin:$PATH" python src/summary.py {told}')
+        shell(
+            'PATH="${{CORE_ENV:-.venv}}/bin:$PATH" PYTHONPATH={SRC:q} '
+            "python -m compression_order.commands summary {told}"
+        )

@@ -4,22 +4,21 @@ Ask torch for the study's device, before hours of downloads: a GPU that is not t
 one sentence. The record holds nothing of the machine.
 """
 
-import argparse
 from pathlib import Path
 
-from compression_order import errors, files, runtime, settings
+from compression_order.common import declare, errors, files, process
 
 
-def parse_args() -> argparse.Namespace:
-    parser = settings.Parser(description=__doc__.split("\n\n")[1])
-    settings.add_device(parser)
-    parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
-    return parser.parse_args()
+def parser() -> declare.Parser:
+    made = declare.Parser(__doc__)
+    declare.add_device(made)
+    made.add_argument("--out", type=Path, required=True, help="the JSON to write")
+    return made
 
 
 def main() -> None:
-    args = parse_args()
-    runtime.usable(args.device)
+    args = parser().parse_args()
+    process.usable(args.device)
     files.write_json(args.out, {"device": args.device})
     print(f"{args.device} is there")
 

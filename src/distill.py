@@ -7,16 +7,16 @@
         --temperature 2.0 --alpha 0.5 --training.steps 32
 """
 
-from compression_order import errors, stage, teacher, tuning
+from compression_order.common import errors
+from compression_order.stages import flags
 
 
 def main() -> None:
     """Train on the training split against the cached teacher, prove, store."""
-    job = stage.begin("distill", __doc__ or "")
-    settings = job.settings
-    documents = job.training_documents(settings.training)
-    cache = teacher.Cache(job.args.teacher, teacher.key(documents, settings.top_k))
-    tuning.run(job, documents, job.method.objective(cache, settings))
+    args, settings = flags.parse("distill", __doc__)
+    from compression_order.stages import stage, tuning
+
+    tuning.tune(stage.begin(args, settings))
 
 
 if __name__ == "__main__":

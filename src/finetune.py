@@ -6,13 +6,16 @@
         --method lora --adapter.rank 8 --adapter.alpha 16 --training.steps 32
 """
 
-from compression_order import errors, stage, training, tuning
+from compression_order.common import errors
+from compression_order.stages import flags
 
 
 def main() -> None:
     """Train with the next-token loss, prove, store."""
-    job = stage.begin("finetune", __doc__ or "")
-    tuning.run(job, job.training_documents(job.settings.training), training.next_token)
+    args, settings = flags.parse("finetune", __doc__)
+    from compression_order.stages import stage, tuning
+
+    tuning.tune(stage.begin(args, settings))
 
 
 if __name__ == "__main__":

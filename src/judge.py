@@ -1,199 +1,52 @@
 """Judge the stored answers of one checkpoint: G-Eval, prompt alignment, clarity.
 
-Verdicts are files: one that is stored is not asked for again. Runs in the environment `judge`, and
-needs the endpoint alone:
-
-    .venv-judge/bin/python src/judge.py --endpoint http://localhost:8000/v1 \\
+    .venv-judge/bin/python src/judge.py steps --endpoint http://localhost:8000/v1 \\
+        --model Qwen/Qwen2.5-7B-Instruct --out results/smollm2-135m/judge/steps.json
+    .venv-judge/bin/python src/judge.py verdicts --endpoint http://localhost:8000/v1 \\
         --model Qwen/Qwen2.5-7B-Instruct --text assets/text/alpaca.jsonl \\
         --splits results/smollm2-135m/splits.json --prompts 48 \\
         --answers results/smollm2-135m/seed0/evaluations/P/answers.json \\
         --steps results/smollm2-135m/judge/steps.json \\
         --out results/smollm2-135m/seed0/evaluations/P/judge.json
+
+`steps` asks once by which steps the judge means to go; every answer of every checkpoint
+is then judged by the same steps. Verdicts are files: one that is stored is not asked for again.
+Runs in the environment `judge` (`make judge-env`), and needs the endpoint alone.
 """
 
-import argparse
-import logging
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from compression_order import errors, files, runtime, settings
-from compression_order.judging import clarity, metrics, options, prompts, report
-from compression_order.judging.endpoint import client
-from compression_order.judging.metrics import Case, Rated
-from compression_order.judging.options import ALIGNMENT, CLARITY, G_EVAL, PAPER, Options
-from compression_order.judging.panel import DEEPEVAL, Panel
-from compression_order.judging.prompts import Answer, Prompt
-from compression_order.judging.store import Verdict
-
-# no words, no verdict: it is not put to the judge
-EMPTY: Verdict = {"score": 0.0, "weighted": None, "answered_by": None}
+from compression_order.common import declare, errors
+from compression_order.judge.settings import Options
 
 
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = settings.Parser(description=__doc__, formatter_class=formatter)
-    add = parser.add_argument
-    add("--answers", type=Path, required=True, help="what src/write_answers.py wrote")
-    add("--text", type=Path, required=True, help="chat text that the prompts are of")
-    add("--splits", type=Path, help="take the held-out split of the text (default: all of it)")
-    add("--prompts", type=int, default=0, help="prompts asked, 0 all (default: 0)")
-    add("--steps", type=Path, required=True, help="what src/judge_steps.py wrote")
-    add("--out", type=Path, required=True, help="JSON file to write")
-    add(
-        "--store", type=Path, default=Path("assets/verdicts"),
-        help="folder of the stored verdicts (default: assets/verdicts)",
-    )  # fmt: skip
-    settings.add_flags(parser, Options, "judge")
-    return parser.parse_args(sys.argv[1:])
-
-
-class Judging:
-    """The verdicts on one checkpoint's answers.
-
-    Args:
-        panel: the judge with its store.
-        steps: the evaluation steps of each G-Eval metric.
-        asked: the prompts.
-        answers: to each of them.
-        label: for the progress lines.
-    """
-
-    def __init__(
-        self,
-        panel: Panel,
-        steps: dict[str, list[str]],
-        asked: Sequence[Prompt],
-        answers: Sequence[Answer],
-        label: str,
-    ) -> None:
-        self.panel, self.steps, self.label = panel, steps, label
-        self.options, self.answers = panel.options, answers
-        self.rated = {m.name: m for m in metrics.rated(self.options.variant)}
-        self.cases = [self._case(p, a) for p, a in zip(asked, answers, strict=True)]
-        self.verdicts: list[Verdict] = []  # all that the judge gave
-
-    def _case(self, prompt: Prompt, answer: Answer) -> Case:
-        # as published, the text that is judged still begins with the prompt
-        output = f"{prompt.text}\n{answer.text}" if self.options.variant == PAPER else answer.text
-        return Case(prompt.text, output, prompt.gold)
-
-    def entries(self) -> dict[str, Any]:
-        """The entry of each metric that is asked for."""
-        entries = {G_EVAL: self.g_eval, ALIGNMENT: self.alignment, CLARITY: self.clarity}
-        return {metric: entries[metric]() for metric in self.options.asked}
-
-    def g_eval(self) -> dict[str, Any]:
-        """Correctness and relevance, with the share of probability-weighted scores."""
-        found = self._rate(self.rated[G_EVAL])
-        told = [v["weighted"] for row in found for v in row if v["weighted"] is not None]
-        share = sum(told) / len(told) if told else None
-        return {**report.entry(_scores(found)), "weighted": share}
-
-    def alignment(self) -> dict[str, Any]:
-        """The share of the instructions that are followed."""
-        asked = metrics.instructions(self.options.variant)
-
-        def ask(case: Case, id: str, repeat: int) -> Verdict:
-            return self.panel.align(asked, case, id, repeat)
-
-        return report.entry(_scores(self._each(ALIGNMENT, ask, self.options.repeats)))
-
-    def clarity(self) -> dict[str, Any]:
-        """Readability, fluency and coherence, and their mean."""
-        if self.options.variant == PAPER:
-            found = self._each("cosine", lambda case, id, repeat: self.panel.cosine(case, id), 1)
-        else:
-            found = self._rate(self.rated[metrics.COHERENCE])
-        coherences = _scores(found)
-        by_repeat = [
-            [
-                clarity.parts(answer, case.output, coherence, self.options.variant)
-                for coherence in row
-            ]
-            for answer, case, row in zip(self.answers, self.cases, coherences, strict=True)
-        ]
-        means = [
-            {name: sum(p[name] for p in row) / len(row) for name in row[0]} for row in by_repeat
-        ]
-        entry = report.entry([[clarity.score(p) for p in row] for row in by_repeat])
-        return {**entry, "parts": {name: [m[name] for m in means] for name in means[0]}}
-
-    def _rate(self, its: Rated) -> list[list[Verdict]]:
-        ask = partial(self.panel.rate, its, self.steps[its.name])
-        return self._each(its.name, ask, self.options.repeats)
-
-    def _each(
-        self, metric: str, ask: Callable[[Case, str, int], Verdict], repeats: int
-    ) -> list[list[Verdict]]:
-        """The verdicts on all answers, [answers][repeats], several asked at once."""
-        asked = [(n, r) for n in range(len(self.cases)) for r in range(repeats)]
-        progress = runtime.Progress(f"{self.label} {metric}", "verdict", len(asked))
-        found: list[list[Verdict]] = [[] for _ in self.cases]
-        with _at_once(self.options.parallel) as pool:
-            waiting = [pool.submit(self._one, ask, n, r) for n, r in asked]
-            for done, ((n, _), one) in enumerate(zip(asked, waiting, strict=True), 1):
-                found[n].append(one.result())
-                progress.update(done)
-        self.verdicts += [verdict for row in found for verdict in row]
-        return found
-
-    def _one(self, ask: Callable[[Case, str, int], Verdict], n: int, repeat: int) -> Verdict:
-        case = self.cases[n]
-        return ask(case, self.answers[n].id, repeat) if case.output.strip() else EMPTY
-
-
-@contextmanager
-def _at_once(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that are sent home when one of them finds a fault."""
-    pool = ThreadPoolExecutor(threads)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _scores(verdicts: Sequence[Sequence[Verdict]]) -> list[list[float]]:
-    return [[float(verdict["score"]) for verdict in row] for row in verdicts]
-
-
-def record(judge: Options, steps: Any, sample: str, judging: Judging) -> dict[str, Any]:
-    """The contents of judge.json."""
-    entries = judging.entries()
-    definition = {
-        **judge.deciding,
-        "deepeval": DEEPEVAL,
-        "steps": steps,
-        "instructions": metrics.instructions(judge.variant),
-        "repeats": judge.repeats,
-    }
-    named = {v["answered_by"] for v in judging.verdicts if v.get("answered_by")}
-    return {
-        "judge": definition,
-        "answered_by": sorted(named),
-        "sample_sha256": files.digest([sample, definition]),
-        "prompts_sha256": sample,
-        "prompts": [answer.id for answer in judging.answers],
-        "metrics": entries,
-    }
+def parser() -> declare.Parser:
+    made = declare.Parser(__doc__)
+    parts = made.add_subparsers(dest="part", required=True, metavar="steps|verdicts")
+    for name, meaning in (("steps", "ask for the steps"), ("verdicts", "judge the answers")):
+        its = parts.add_parser(name, help=meaning)
+        add = its.add_argument
+        if name == "verdicts":
+            add("--answers", type=Path, required=True, help="what src/answers.py wrote")
+            add("--text", type=Path, required=True, help="chat text that the prompts are of")
+            add("--splits", type=Path, help="take the held-out split of the text (default: all)")
+            add("--prompts", type=int, default=0, help="prompts asked, 0 = all (default: 0)")
+            add("--steps", type=Path, required=True, help="what `judge.py steps` wrote")
+        add("--out", type=Path, required=True, help="JSON file to write")
+        add(
+            "--store", type=Path, default=Path("assets/verdicts"),
+            help="folder of the stored verdicts (default: assets/verdicts)",
+        )  # fmt: skip
+        declare.add_flags(its, Options, "judge")
+    return made
 
 
 def main() -> None:
-    args = parse_args()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    runtime.log.setLevel(logging.INFO)
-    judge = options.read(vars(args))
-    asked = prompts.read(args.text, args.splits, args.prompts)
-    answers = prompts.answers(args.answers, asked)
-    steps = files.read_json(args.steps)
-    panel = Panel(judge, client(judge), args.store)
-    judging = Judging(panel, steps, asked, answers, f"{args.answers.parent.name} judge")
-    files.write_json(args.out, record(judge, steps, prompts.sample(asked), judging))
+    args = parser().parse_args()
+    options = declare.read(Options, vars(args))
+    from compression_order.judge import judging
+
+    (judging.write_steps if args.part == "steps" else judging.write)(args, options)
 
 
 if __name__ == "__main__":

@@ -6,21 +6,16 @@
         --ratio 0.25 --score wanda --round-to 64 --recovery.steps 32
 """
 
-from compression_order import errors, stage, training
+from compression_order.common import errors
+from compression_order.stages import flags
 
 
 def main() -> None:
     """Score and cut on the calibration split, recover on the training split, prove, store."""
-    job = stage.begin("prune", __doc__ or "")
-    model, settings = job.parent.model, job.settings
-    claims = job.method.apply(model, job.calibration(), settings)
-    trainable = 0
-    if settings.recovery.steps:
-        how = settings.recovery
-        documents = job.training_documents(how)
-        claims["recovery"] = job.train(model, documents, training.next_token, how)
-        trainable = model.num_parameters()
-    job.finish(model, claims, job.parent.requantize, trainable)
+    args, settings = flags.parse("prune", __doc__)
+    from compression_order.stages import compress, stage
+
+    compress.prune(stage.begin(args, settings))
 
 
 if __name__ == "__main__":

@@ -6,17 +6,16 @@
         --double-quant true
 """
 
-import torch
-
-from compression_order import errors, stage
+from compression_order.common import errors
+from compression_order.stages import flags
 
 
 def main() -> None:
-    """Quantize (some methods calibrate), prove, store; a quantized parent is dequantized first."""
-    job = stage.begin("quantize", __doc__ or "", torch.bfloat16)
-    model, settings = job.parent.model, job.settings
-    form, shown = job.method.apply(model, job.calibration(), settings)
-    job.finish(model, {**job.parent.manifest["architecture"], **shown}, form)
+    """Quantize (some methods calibrate), prove, store."""
+    args, settings = flags.parse("quantize", __doc__)
+    from compression_order.stages import compress, stage
+
+    compress.quantize(stage.begin(args, settings))
 
 
 if __name__ == "__main__":

@@ -206,9 +206,9 @@ class Lab:
 def _products_as_in_a_stage() -> None:
     """Tests that compute in this process multiply as the CLIs do, in whatever order they run."""
     if "torch" in sys.modules:
-        from compression_order import bf16_products
+        from compression_order.common import bf16
 
-        bf16_products.widen()
+        bf16.widen()
 
 
 def fetched(*wanted: str) -> None:

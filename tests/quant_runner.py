@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from compression_order.errors import HarnessError
+from compression_order.common.errors import HarnessError
 
 
 def outcome(script: str, flags: list[str]) -> str | None:

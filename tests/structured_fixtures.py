@@ -13,7 +13,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from compression_order import assets, chat
+from compression_order.assets import archives
+from compression_order.text import chat
 
 KINDS = ("llama", "qwen2")
 # queries share heads, and the head is tied in one of the two and free in the other
@@ -55,7 +56,7 @@ def base_of(lab: Lab, folder: Path, kind: str) -> Path:
     prepared, out = folder / f"{kind}.model", folder / kind / "base"
     model_of(kind).to(torch.bfloat16).save_pretrained(prepared)
     AutoTokenizer.from_pretrained(lab.base).save_pretrained(prepared)
-    assets.write_model_record(prepared, {"kind": kind}, 0)
+    archives.write_model_record(prepared, {"kind": kind}, 0)
     inside("base", "--model", prepared, "--out", out, "--costs", folder / "costs")
     return out
 
@@ -76,7 +77,7 @@ def run(
     lab: Lab, script: str, parent: Path, out: Path, stage_flags: Sequence[object]
 ) -> dict[str, Any]:
     """Run one stage in this process; its manifest."""
-    from compression_order import files
+    from compression_order.common import files
 
     work = out.parent.with_name(f"{out.parent.name}.work") / out.name
     common = ["--parent", parent, "--out", out, "--pipeline", out.name, *lab.read()]

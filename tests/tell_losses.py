@@ -14,14 +14,16 @@ from typing import Any
 
 from conftest import ROOT  # its import lets the sources be found
 
-from compression_order import distributed, errors, masks, training
+from compression_order.training import distributed, loop
+from compression_order.common import errors
+from compression_order.checkpoint import masks
 
 
 def main() -> None:
     folder, optimizer, script, *flags = sys.argv[1:]
-    own = training.train
+    own = loop.train
 
-    def telling(model: Any, *args: Any) -> training.Trained:
+    def telling(model: Any, *args: Any) -> loop.Trained:
         if optimizer == "masked":
             prune_half(model)
         done = own(model, *args)
@@ -29,9 +31,9 @@ def main() -> None:
         path.write_text(json.dumps(done.losses))
         return done
 
-    training.train = telling
+    loop.train = telling
     if optimizer == "sgd":
-        training.optimizer_of = descent
+        loop.optimizer_of = descent
     sys.argv = [str(ROOT / "src" / f"{script}.py"), *flags]
     __import__(script).main()
 
@@ -43,7 +45,7 @@ def prune_half(model: Any) -> None:
     masks.take(model)
 
 
-def descent(model: Any, settings: training.Training) -> Any:
+def descent(model: Any, settings: loop.Training) -> Any:
     from torch.optim import SGD
 
     return SGD(model.parameters(), settings.learning_rate)

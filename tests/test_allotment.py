@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from compression_order import allotment, leftovers, study_file
-from compression_order.errors import HarnessError
+from compression_order.workflow import resources, slurm
+from compression_order.study import parse
+from compression_order.common.errors import HarnessError
 
 ROOT = Path(__file__).parents[1]
 LOCAL = {"fetch", "fetch_hub", "fetch_github", "split_text", "main_table"}
@@ -27,10 +28,10 @@ MEASURED = {
 }
 
 
-def needs(change: dict[str, Any] | None = None) -> dict[str, allotment.Need]:
+def needs(change: dict[str, Any] | None = None) -> dict[str, resources.Need]:
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     config |= change or {}
-    return dict(allotment.needs(study_file.build(config, "config.yaml", ROOT), ROOT))
+    return dict(resources.needs(parse.build(config, "config.yaml", ROOT), ROOT))
 
 
 @pytest.mark.parametrize("job", MEASURED)
@@ -50,7 +51,7 @@ def test_a_later_attempt_asks_for_more():
 def test_on_a_gpu_the_machine_holds_no_activations():
     on_cpu, on_gpu = needs(), needs({"device": "cuda"})
     assert set(on_cpu) == set(on_gpu)
-    libraries = allotment.LIBRARIES_MB
+    libraries = resources.LIBRARIES_MB
     assert on_gpu["KD"].memory_mb - libraries["cuda"] < on_cpu["KD"].memory_mb - libraries["cpu"]
     assert on_gpu["KD"].minutes < on_cpu["KD"].minutes
 
@@ -58,9 +59,9 @@ def test_on_a_gpu_the_machine_holds_no_activations():
 def test_a_study_that_cannot_be_planned_still_asks():
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     del config["stages"]["Q"]["double_quant"]  # left to the method's code
-    asked = allotment.asker(study_file.build(config, "config.yaml", ROOT), ROOT)("{pipeline}")
-    assert asked["mem_mb"]({"pipeline": "Q"}, 1) == allotment.UNPLANNED.memory_mb
-    assert asked["runtime"]({"pipeline": "Q"}, 2) == 2 * allotment.UNPLANNED.minutes
+    asked = resources.asker(parse.build(config, "config.yaml", ROOT), ROOT)("{pipeline}")
+    assert asked["mem_mb"]({"pipeline": "Q"}, 1) == resources.UNPLANNED.memory_mb
+    assert asked["runtime"]({"pipeline": "Q"}, 2) == 2 * resources.UNPLANNED.minutes
 
 
 @pytest.mark.workflow
@@ -108,8 +109,8 @@ LINES = """\
 
 
 def test_leftovers_are_snakemakes_jobs_in_this_folder():
-    assert leftovers.jobs(LINES.splitlines(), Path("/home/me/study")) == ["11", "12"]
-    assert leftovers.jobs([], Path("/home/me/study")) == []
+    assert slurm.jobs(LINES.splitlines(), Path("/home/me/study")) == ["11", "12"]
+    assert slurm.jobs([], Path("/home/me/study")) == []
 
 
 def squeue(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,12 +125,12 @@ def test_a_run_does_not_start_beside_jobs_of_another(
 ):
     squeue(tmp_path, f"echo '11|RUNNING|{tmp_path}|rule_base'", monkeypatch)
     with pytest.raises(HarnessError, match="scancel 11"):
-        leftovers.require_none(tmp_path)
-    leftovers.require_none(tmp_path / "another")
+        slurm.require_none(tmp_path)
+    slurm.require_none(tmp_path / "another")
 
 
 def test_a_slurm_that_does_not_answer_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     squeue(tmp_path, f"echo '11|RUNNING|{tmp_path}|rule_base'; exit 1", monkeypatch)
-    leftovers.require_none(tmp_path)
+    slurm.require_none(tmp_path)

@@ -20,9 +20,12 @@ from test_table import (
     write,
 )
 
-from compression_order import guards, orderings, paired, published
-from compression_order.analysis import assembly, comparisons, controls, groups, predicates, prose
-from compression_order.errors import HarnessError
+from compression_order.results import guards, published
+from compression_order import orderings
+from compression_order.statistics import paired
+from compression_order.findings import assembly, comparisons, controls, predicates, prose
+from compression_order import orderings
+from compression_order.common.errors import HarnessError
 
 TRAINED = {"steps": 24, "batch_size": 4, "accumulation": 1}
 STAGES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -75,14 +78,14 @@ def ran(root: Path, rows: Sequence[str], seeds: Sequence[int] = (0,), *more: obj
 
 
 def test_full_orders_are_those_that_no_other_orders_contain() -> None:
-    found = groups.full_orders([*ALL, "P.bare-KD-Q", "Q-P.bare-KD", "P.half-Q", "Q-P.half"])
+    found = orderings.full_orders([*ALL, "P.bare-KD-Q", "Q-P.bare-KD", "P.half-Q", "Q-P.half"])
     assert [set(orders.rows) for orders in found] == [
         set(FULL),
         {"P.bare-KD-Q", "Q-P.bare-KD"},
         {"P.half-Q", "Q-P.half"},
     ]
-    assert groups.full_orders(["base", "P", "Q", "P-Q"]) == []
-    assert groups.full_orders(["Q-P-Q", "P-Q", "Q-P"])[0].rows == ("P-Q", "Q-P")
+    assert orderings.full_orders(["base", "P", "Q", "P-Q"]) == []
+    assert orderings.full_orders(["Q-P-Q", "P-Q", "Q-P"])[0].rows == ("P-Q", "Q-P")
 
 
 def test_commutators_swap_two_neighbours_and_nothing_else() -> None:
@@ -101,7 +104,7 @@ def test_position_effects_are_means_over_orders(tmp_path: Path) -> None:
     for entry in rows["full_orders"][0]["main_effects"]["entries"]:
         at = [r for r in FULL if r.split("-")[entry["position"] - 1] == entry["stage"]]
         assert entry["log_ratio"] == pytest.approx(np.mean([means[r] for r in at]) - every)
-    orders = groups.full_orders(ALL)[0]
+    orders = orderings.full_orders(ALL)[0]
     assert comparisons.positions(orders, FULL[1:]) == []  # an order is missing
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from test_table import SMALL, edit, perplexity, results_tree
 
-from compression_order import guards, orderings
+from compression_order.results import guards
+from compression_order import orderings
 
 ROOT = Path(__file__).resolve().parents[1]
 HALF = 0.005  # of the last digit that both studies print

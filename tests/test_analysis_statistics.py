@@ -16,9 +16,10 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
-from compression_order import paired
-from compression_order.analysis import estimates, families, flips, normal_power, power, samples
-from compression_order.analysis.estimates import Sample
+from compression_order.statistics import paired
+from compression_order.statistics import estimates, multiplicity, normal_power, power
+from compression_order.findings import flips, comparisons
+from compression_order.statistics.estimates import Sample
 
 DRAWS = 1000
 PAIR = estimates.pair("A-B-C", "B-A-C")
@@ -112,13 +113,13 @@ def test_corrections_are_those_of_statsmodels_and_scipy() -> None:
     rng = np.random.default_rng(4)
     for count in (1, 2, 15, 120):
         p = rng.uniform(0, 1, count) ** 4
-        assert families.holm(p) == pytest.approx(multipletests(p, method="holm")[1])
-        assert families.benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p))
-        verdicts = families.corrected(list(p))
+        assert multiplicity.holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+        assert multiplicity.benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p))
+        verdicts = multiplicity.corrected(list(p))
         by_bonferroni = multipletests(p, method="bonferroni")[0]
         assert [v["separable"] for v in verdicts] == list(by_bonferroni)
         assert all(v["p_holm"] <= 0.05 for v in verdicts if v["separable"])
-    assert families.corrected([]) == []
+    assert multiplicity.corrected([]) == []
 
 
 def test_mcnemar_and_its_interval_are_those_of_statsmodels() -> None:
@@ -216,7 +217,7 @@ def test_all_intervals_of_a_family_hold_together(seeds: int, step: float) -> Non
     """In at least 95 of 100 studies; with equal orders, no more than 5 find anything."""
     rng, hits, studies = np.random.default_rng(9), 0, 400
     pairs = [(a, b) for a in range(6) for b in range(a)]
-    level = families.simultaneous_level(len(pairs))
+    level = multiplicity.simultaneous_level(len(pairs))
     for _ in range(studies):
         made = sample(rng, seeds, 48, (0.03 * (seeds > 1), 0.12, 0.05), step)
         spread = estimates.pooled(made, ROWS)
@@ -240,7 +241,7 @@ def test_the_bootstrap_interval_covers_too_and_agrees_with_the_t_interval() -> N
         hits += low < -0.1 < high
     assert 0.93 <= hits / DRAWS <= 0.97
     made = sample(rng, 1, 400)
-    drawn = samples.draws(made)
+    drawn = comparisons.draws(made)
     theirs = paired.expanded_interval(drawn["A-B-C"] - drawn["B-A-C"], 400)
     assert estimates.contrast(made, PAIR).interval() == pytest.approx(theirs, abs=0.003)
 

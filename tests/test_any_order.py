@@ -16,23 +16,16 @@ from structured_fixtures import KINDS, base_of, flags, run
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from compression_order import (
-    adapters,
-    claims,
-    cuts,
-    files,
-    loading,
-    masks,
-    methods,
-    parents,
-    planning,
-    sizes,
-)
-from compression_order.demands import State
-from compression_order.errors import HarnessError
-from compression_order.methods import ffn_neurons
+from compression_order.checkpoint import adapters, proof, models, masks, parents, disk
+from compression_order.architecture import cuts
+from compression_order.common import files
+from compression_order import methods
+from compression_order.planning import graph
+from compression_order.architecture.demands import State
+from compression_order.common.errors import HarnessError
+from compression_order.methods.ffn_neurons import run as ffn_neurons
 from compression_order.orderings import Stage
-from compression_order.shapes import Architecture
+from compression_order.architecture.shapes import Architecture
 
 SCORES = ("wanda", "magnitude", "paper", "flap", "random")
 LENGTH = 4  # stages of a sequence
@@ -143,7 +136,7 @@ class Walk:
         if stage.method == "logits":
             asked += ["--teacher", str(self.lab.teacher)]
         try:
-            planned = planning.child(self.state, nested(stage))
+            planned = graph.child(self.state, nested(stage))
         except HarnessError as refusal:
             with pytest.raises(HarnessError) as fault:
                 run(self.lab, stage.kind, self.parent, out, asked)
@@ -165,21 +158,21 @@ class Walk:
         """Loads, finite logits, claims and earlier claims, size equal to the formula."""
         told = self.told
         shape = self.state.shape
-        stored = loading.pretrained(self.parent)
+        stored = models.pretrained(self.parent)
         dense = parents.dense(self.parent, torch.bfloat16, self.state.storage is not None)
-        assert loading.architecture(dense) == shape, told
-        assert manifest["architecture"] == shape.described() == claims.describe(dense), told
+        assert models.architecture(dense) == shape, told
+        assert manifest["architecture"] == shape.described() == proof.describe(dense), told
         assert manifest["parameters"]["total"] == shape.parameters + self.state.adapter, told
         assert manifest["bytes"]["analytic"] == self.state.bytes, told
         names = ["model.safetensors", *([adapters.WEIGHTS] if self.state.adapter else [])]
-        on_disk = sizes.stored_bytes(*(self.parent / name for name in names))
+        on_disk = disk.stored_bytes(*(self.parent / name for name in names))
         assert on_disk.weights == self.state.bytes, told
-        quantized = [loading.kernels(stored, name) for name in ("Linear4bit", "Linear8bitLt")]
+        quantized = [models.kernels(stored, name) for name in ("Linear4bit", "Linear8bitLt")]
         small = self.state.storage is not None
         assert sum(map(len, quantized)) == small * len(shape.matrices), told
         assert finite_logits(dense), told
         fields = files.read_json(self.parent / "config.json")
-        assert ("loader" in manifest) != loading.is_plain(fields), told
+        assert ("loader" in manifest) != models.is_plain(fields), told
         if "zeros" in before["claims"]:
             assert manifest["claims"]["zeros"]["retained"] == 1.0, told
             assert zeros_hold(dense, self.parent), told
@@ -222,7 +215,7 @@ def bases(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]
 
 
 def start(lab: Lab, parent: Path, folder: Path) -> Walk:
-    shape: Architecture = loading.architecture(loading.pretrained(parent))
+    shape: Architecture = models.architecture(models.pretrained(parent))
     return Walk(lab, folder, parent, State(shape))
 
 
@@ -306,7 +299,7 @@ def test_a_stage_that_widens_what_was_cut_fails(
 ) -> None:
     def drop(model: PreTrainedModel, *_: Any) -> dict[str, Any]:
         model.base_model.layers = model.base_model.layers[:5]
-        loading.restate(model)
+        models.restate(model)
         return {"ffn_widths": [128] * 5}
 
     monkeypatch.setattr(ffn_neurons, "apply", drop)

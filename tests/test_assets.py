@@ -20,8 +20,9 @@ import make_model  # noqa: E402
 import prepare_model  # noqa: E402
 import prepare_text  # noqa: E402
 import split_text  # noqa: E402
-from compression_order import assets, files  # noqa: E402
-from compression_order.errors import HarnessError  # noqa: E402
+from compression_order.assets import archives
+from compression_order.common import files  # noqa: E402
+from compression_order.common.errors import HarnessError  # noqa: E402
 
 QUESTIONS = [
     {
@@ -185,12 +186,12 @@ def test_fetch_from_the_index(tmp_path: Path) -> None:
 
 def test_members_of_wheels_and_source_archives(tmp_path: Path) -> None:
     wheel, source = make_wheel(tmp_path), make_sdist(tmp_path / "s", "hatchling.build")
-    read = assets.read_member(wheel, files.sha256(wheel), "tinydata/questions.jsonl")
+    read = archives.read_member(wheel, files.sha256(wheel), "tinydata/questions.jsonl")
     assert read == lines(QUESTIONS)
-    assert "Name" in assets.read_member(source, files.sha256(source), "sourcedata-1.0/PKG-INFO")
+    assert "Name" in archives.read_member(source, files.sha256(source), "sourcedata-1.0/PKG-INFO")
     for archive, member in ((wheel, "none"), (source, "none"), (source, "sourcedata-1.0")):
         with pytest.raises(HarnessError, match="has no member"):
-            assets.read_member(archive, files.sha256(archive), member)
+            archives.read_member(archive, files.sha256(archive), member)
 
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
@@ -200,16 +201,16 @@ def test_truncated_archives(tmp_path: Path, kind: str) -> None:
     archive.write_bytes(whole[: len(whole) // 2])
     member = "tinydata/questions.jsonl" if kind == "wheel" else "sourcedata-1.0/setup.py"
     with pytest.raises(HarnessError, match="delete it and run again"):
-        assets.read_member(archive, pin, member)
+        archives.read_member(archive, pin, member)
     with pytest.raises(HarnessError, match="cannot be read as an archive"):
-        assets.read_member(archive, files.sha256(archive), member)
+        archives.read_member(archive, files.sha256(archive), member)
     with pytest.raises(HarnessError, match="does not exist"):
-        assets.read_member(tmp_path / "none.whl", pin, member)
+        archives.read_member(tmp_path / "none.whl", pin, member)
 
 
 def test_line_separators_inside_a_text_survive(tmp_path: Path) -> None:
     records = [{"text": "one\u2028two\u0085three\nfour"}, {"text": "é"}]
-    assets.write_lines(tmp_path / "x.jsonl", records)
+    archives.write_lines(tmp_path / "x.jsonl", records)
     assert files.read_lines(tmp_path / "x.jsonl") == records
 
 
@@ -312,7 +313,7 @@ def test_limit_spreads_over_the_file_in_order() -> None:
 def test_splits_are_disjoint_sorted_and_repeatable(tmp_path: Path) -> None:
     text, out = tmp_path / "chat.jsonl", tmp_path / "splits.json"
     repeated = chats(40) + chats(3)
-    assets.write_lines(text, repeated)
+    archives.write_lines(text, repeated)
     flags = ["--text", text, "--train", 20, "--calibration", 6, "--held-out", 5, "--out", out]
     done = cli("split_text.py", *flags)
     assert done.returncode == 0, done.stderr
@@ -331,8 +332,8 @@ def test_splits_are_disjoint_sorted_and_repeatable(tmp_path: Path) -> None:
 
 def test_the_held_out_part_may_be_of_another_text(tmp_path: Path) -> None:
     text, other, out = (tmp_path / name for name in ("chat.jsonl", "other.jsonl", "splits.json"))
-    assets.write_lines(text, chats(30))
-    assets.write_lines(other, chats(9))
+    archives.write_lines(text, chats(30))
+    archives.write_lines(other, chats(9))
     flags = ["--text", text, "--train", 20, "--calibration", 6, "--held-out", 5, "--out", out]
     done = cli("split_text.py", *flags, "--held-out-text", other)
     assert done.returncode == 0, done.stderr
@@ -342,7 +343,7 @@ def test_the_held_out_part_may_be_of_another_text(tmp_path: Path) -> None:
     assert len(split["held_out"]) == 5 and max(split["held_out"]) < 9
     assert not set(split["train"]) & set(split["calibration"])
     # each part is read from its own text only
-    from compression_order import chat
+    from compression_order.text import chat
 
     with pytest.raises(HarnessError, match="was made from another version"):
         chat.records(text, out, "held_out")
@@ -361,7 +362,7 @@ def test_splits_of_a_text_that_cannot_be_split(tmp_path: Path) -> None:
         split_text.draw(list(range(9)), {"held_out": 4, "train": 6}, 0)
     with pytest.raises(HarnessError, match="--held-out -1"):
         split_text.draw(list(range(9)), {"held_out": -1, "train": 6}, 0)
-    assets.write_lines(tmp_path / "plain.jsonl", [{"text": "x"}])
+    archives.write_lines(tmp_path / "plain.jsonl", [{"text": "x"}])
     flags = ["--text", tmp_path / "plain.jsonl", "--out", tmp_path / "s.json"]
     said = sentence(cli("split_text.py", *flags, "--train", 0, "--calibration", 0, "--held-out", 1))
     assert "no messages" in said
@@ -379,7 +380,7 @@ def test_make_model_twice_gives_the_same_bytes(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     text, splits = tmp_path / "chat.jsonl", tmp_path / "splits.json"
-    assets.write_lines(text, chats(30))
+    archives.write_lines(text, chats(30))
     digests = {"train": files.sha256(text)}
     files.write_json(splits, {"sha256": digests, "train": list(range(20))})
     data = ["--text", text, "--splits", splits, "--vocabulary", 300, "--steps", 3]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from compression_order import bf16_products
+from compression_order.common import bf16
 
 
 def drawn(*shape: int) -> Tensor:
@@ -33,7 +33,7 @@ def test_a_widened_product_is_the_float32_product_rounded_once(name: str) -> Non
     product, shapes = PRODUCTS[name]
     factors = [drawn(*shape).requires_grad_() for shape in shapes]
     wide = [factor.detach().float().requires_grad_() for factor in factors]
-    with bf16_products.widened():
+    with bf16.widened():
         found = product(*factors)
         found.float().square().sum().backward()
     expected = product(*wide)
@@ -52,14 +52,14 @@ def test_a_widened_product_is_torchs_own_but_for_rounding(name: str) -> None:
     product, shapes = PRODUCTS[name]
     factors = [drawn(*shape) for shape in shapes]
     own = product(*factors)
-    with bf16_products.widened():
+    with bf16.widened():
         found = product(*factors)
     torch.testing.assert_close(found, own, rtol=2**-6, atol=2**-5)
 
 
 def test_other_products_stay_what_they_are() -> None:
     a, b = drawn(5, 8).float(), drawn(8, 3).float()
-    with bf16_products.widened():
+    with bf16.widened():
         assert torch.equal(a @ b, torch.mm(a, b))
         assert (a @ b).dtype == torch.float32
         assert (a.double() @ b.double()).dtype == torch.float64
@@ -73,11 +73,11 @@ def test_only_where_the_cpu_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
         entered.append("on")
         yield
 
-    monkeypatch.setattr(bf16_products, "widened", widened)
-    decide = bf16_products.widen.__wrapped__  # not what this process decided already
-    monkeypatch.setattr(bf16_products, "are_fast", lambda: True)
+    monkeypatch.setattr(bf16, "widened", widened)
+    decide = bf16.widen.__wrapped__  # not what this process decided already
+    monkeypatch.setattr(bf16, "are_fast", lambda: True)
     assert decide() is None and not entered
-    monkeypatch.setattr(bf16_products, "are_fast", lambda: False)
+    monkeypatch.setattr(bf16, "are_fast", lambda: False)
     assert decide() is not None and entered == ["on"]
 
 
@@ -85,6 +85,6 @@ def test_the_kernels_are_put_back() -> None:
     a, b = drawn(5, 8), drawn(8, 3)
     own = a @ b
     for _ in range(2):
-        with bf16_products.widened():
+        with bf16.widened():
             assert torch.equal(a @ b, (a.float() @ b.float()).bfloat16())
         assert torch.equal(a @ b, own)

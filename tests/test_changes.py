@@ -9,8 +9,9 @@ import pytest
 from test_table import SMALL, add_row, command, edit, make, perplexity_file, results_tree, write
 
 import changes as script
-from compression_order import changes, guards, orderings
-from compression_order.table import MISSING
+from compression_order.results import changes, guards
+from compression_order import orderings
+from compression_order.common.writing import MISSING
 
 STUDY = "studies/smoke.yaml"
 ALL = ["base", *orderings.all_subsets(["P", "KD", "Q"])]

@@ -13,8 +13,10 @@ from torch.nn import functional
 from transformers import AutoTokenizer
 from workflow_fixtures import link_archives, repository
 
-from compression_order import commutator, orderings, parents, scoring
-from compression_order.errors import HarnessError
+from compression_order.evaluation import distance, perplexity
+from compression_order import orderings
+from compression_order.checkpoint import parents
+from compression_order.common.errors import HarnessError
 
 
 def test_swaps_are_of_two_neighbours_and_nothing_else() -> None:
@@ -28,19 +30,19 @@ def test_swaps_are_of_two_neighbours_and_nothing_else() -> None:
 
 
 @pytest.fixture(scope="module")
-def both(lab: Lab) -> tuple[scoring.Sample, scoring.Reference, scoring.Reference]:
-    sample = scoring.documents(AutoTokenizer.from_pretrained(lab.base), lab.chats, lab.splits)
+def both(lab: Lab) -> tuple[perplexity.Sample, perplexity.Reference, perplexity.Reference]:
+    sample = perplexity.documents(AutoTokenizer.from_pretrained(lab.base), lab.chats, lab.splits)
     models = (parents.dense(lab.base, torch.bfloat16, False),
               parents.dense(lab.quantized, torch.bfloat16, True))  # fmt: skip
-    first, second = (scoring.reference(model, sample) for model in models)
+    first, second = (perplexity.reference(model, sample) for model in models)
     return sample, first, second
 
 
 def test_the_divergence_is_torchs(
-    both: tuple[scoring.Sample, scoring.Reference, scoring.Reference],
+    both: tuple[perplexity.Sample, perplexity.Reference, perplexity.Reference],
 ) -> None:
     sample, first, second = both
-    found = list(commutator.apart(first, second))
+    found = list(distance.apart(first, second))
     assert len(found) == len(sample.sequences)
     for nth, its in enumerate(found):
         a, b = (m.logits(nth, slice(None)).double().log_softmax(-1) for m in (first, second))
@@ -53,25 +55,25 @@ def test_the_divergence_is_torchs(
 
 
 def test_a_model_is_not_apart_from_itself(
-    both: tuple[scoring.Sample, scoring.Reference, scoring.Reference],
+    both: tuple[perplexity.Sample, perplexity.Reference, perplexity.Reference],
 ) -> None:
     sample, first, _ = both
-    found = list(commutator.apart(first, first))
-    told = commutator.record({"first": "P", "second": "P"}, sample.digest, found)
+    found = list(distance.apart(first, first))
+    told = distance.record({"first": "P", "second": "P"}, sample.digest, found)
     assert told["kl_first_second"] == {"mean": 0, "se": 0}
     assert told["top1"]["mean"] == 1
     assert told["tokens"] == sum(len(ids) - sample.context for ids in sample.sequences)
 
 
 def test_other_samples_and_vocabularies_are_refused(
-    both: tuple[scoring.Sample, scoring.Reference, scoring.Reference],
+    both: tuple[perplexity.Sample, perplexity.Reference, perplexity.Reference],
 ) -> None:
     _, first, second = both
     with pytest.raises(HarnessError, match="different samples"):
-        list(commutator.apart(first, scoring.Reference(second.head, second.states, "other")))
-    cut = scoring.Reference(second.head[:-1], second.states, second.digest)
+        list(distance.apart(first, perplexity.Reference(second.head, second.states, "other")))
+    cut = perplexity.Reference(second.head[:-1], second.states, second.digest)
     with pytest.raises(HarnessError, match="vocabularies of"):
-        list(commutator.apart(first, cut))
+        list(distance.apart(first, cut))
 
 
 def written(folder: Path, lab: Lab) -> tuple[Path, dict[str, Any]]:

@@ -16,8 +16,11 @@ from workflow_fixtures import Copy, repository
 
 import prepare_text
 import verdict
-from compression_order import orderings, penn, published, study, study_file
-from compression_order.errors import HarnessError
+from compression_order import orderings
+from compression_order.assets import texts
+from compression_order.results import published
+from compression_order.study import study, parse
+from compression_order.common.errors import HarnessError
 
 NAMES = ("llm-compression", "llm-compression-sparse", "llm-compression.cpu")
 STUDIES = {name: f"studies/{name}.yaml" for name in NAMES}
@@ -29,7 +32,7 @@ Row = dict[str, str]
 
 
 def read(name: str) -> study.Study:
-    return study_file.read([ROOT / STUDIES[name]], ROOT)
+    return parse.read([ROOT / STUDIES[name]], ROOT)
 
 
 # plans
@@ -251,7 +254,7 @@ def test_the_penn_treebank_is_read_and_never_run() -> None:
     )
     assert prepare_text.convert(content, "penn-test") == ([{"text": "e's"}], 0)
     with pytest.raises(HarnessError, match=r"--form penn-test: the data file has no text penn\['t"):
-        penn.sentences("penn = {}", "test")
+        texts.penn_sentences("penn = {}", "test")
 
 
 def test_rows_of_the_hub_as_conversations() -> None:

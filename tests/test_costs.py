@@ -11,12 +11,15 @@ import pytest
 import yaml
 from conftest import ROOT, Lab, cli
 
-from compression_order import evaluation_demands, making, planning, study, study_file, utilization
-from compression_order.making import Taken
-from compression_order.measured import Measured
-from compression_order.planning import Job
-from compression_order.runtime import Costs
-from compression_order.utilization import Sample, Sampler
+from compression_order.architecture import demands
+from compression_order.planning import totals, graph
+from compression_order.study import study, parse
+from compression_order.costs import utilization
+from compression_order.planning.totals import Taken
+from compression_order.planning.measured import Measured
+from compression_order.planning.graph import Job
+from compression_order.costs.meter import Costs
+from compression_order.costs.utilization import Sample, Sampler
 
 SMOKE = yaml.safe_load((ROOT / "studies/smoke.yaml").read_text())
 
@@ -110,13 +113,13 @@ def test_a_stage_records_how_busy_it_was(lab: Lab) -> None:
 
 
 def jobs(asked: study.Study) -> list[Job]:
-    assumed = evaluation_demands.Assumed(0, 64, 1, 1)
-    return planning.jobs(asked, planning.architecture(asked), assumed, ROOT)
+    assumed = demands.Assumed(0, 64, 1, 1)
+    return graph.jobs(asked, graph.architecture(asked), assumed, ROOT)
 
 
 @pytest.fixture(scope="module")
 def smoke() -> study.Study:
-    return study_file.build(SMOKE, "smoke", ROOT)
+    return parse.build(SMOKE, "smoke", ROOT)
 
 
 def seconds(planned: list[Job]) -> dict[str, Measured]:
@@ -127,7 +130,7 @@ def seconds(planned: list[Job]) -> dict[str, Measured]:
 def test_an_ordering_alone_takes_its_stages_and_a_teacher(smoke: study.Study) -> None:
     planned = jobs(smoke)
     took = seconds(planned)
-    made = making.of(smoke, planned, took)
+    made = totals.of(smoke, planned, took)
     for name, parts in {
         "P": ["base", "P"],
         "KD": ["base", "teacher KD", "KD"],
@@ -149,7 +152,7 @@ def test_what_a_study_shares(smoke: study.Study) -> None:
     """15 stages, a base and a teacher; alone 33 stages, 15 bases and a teacher for each KD."""
     planned = jobs(smoke)
     took = seconds(planned)
-    made = making.of(smoke, planned, took)
+    made = totals.of(smoke, planned, took)
     makes = [job.name for job in planned if job.kind not in ("reference", "measure")]
     assert made.study.jobs == len(makes) == 15 + 2
     assert made.study.wall_s == sum(took[name].wall_s for name in makes)
@@ -159,18 +162,18 @@ def test_what_a_study_shares(smoke: study.Study) -> None:
 
 
 def test_a_teacher_s_pass_is_repeated_for_each_distillation_alone() -> None:
-    asked = study_file.build({**SMOKE, "orderings": ["KD-KD"]}, "smoke", ROOT)
+    asked = parse.build({**SMOKE, "orderings": ["KD-KD"]}, "smoke", ROOT)
     planned = jobs(asked)
-    made = making.of(asked, planned, seconds(planned))
+    made = totals.of(asked, planned, seconds(planned))
     assert made.alone["KD-KD"].jobs == 5
     assert made.study.jobs == 4
 
 
 def test_a_teacher_that_no_ordering_needs_is_not_waited_for() -> None:
-    asked = study_file.build({**SMOKE, "orderings": ["P-Q"]}, "smoke", ROOT)
+    asked = parse.build({**SMOKE, "orderings": ["P-Q"]}, "smoke", ROOT)
     planned = jobs(asked)
     took = {name: its for name, its in seconds(planned).items() if not name.startswith("teach")}
-    made = making.of(asked, planned, took)
+    made = totals.of(asked, planned, took)
     assert made.study.jobs == 3
     assert made.study.wall_s == sum(took[name].wall_s for name in ("base", "P", "P-Q"))
 
@@ -179,13 +182,13 @@ def test_what_did_not_run_is_unknown_and_not_zero(smoke: study.Study) -> None:
     planned = jobs(smoke)
     took = seconds(planned)
     del took["KD-P"]
-    made = making.of(smoke, planned, took)
+    made = totals.of(smoke, planned, took)
     assert made.alone["KD-P-Q"].wall_s is None
     assert made.alone["KD-P-Q"].peak_bytes is None
     assert made.alone["KD-P-Q"].flops > 0
     assert made.alone["KD-Q"].wall_s
     assert made.study.wall_s is None
-    assert making.summed([]) == Taken()
+    assert totals.summed([]) == Taken()
 
 
 # --- the command ----------------------------------------------------------------------------

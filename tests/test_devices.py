@@ -22,9 +22,12 @@ from safetensors.torch import load_file
 from test_resume import steps_done
 from workflow_fixtures import repository
 
-from compression_order import demands, processes, shapes, study_file, timetable
-from compression_order.devices import named
-from compression_order.errors import HarnessError
+from compression_order.architecture import demands, shapes
+from compression_order.methods import kinds
+from compression_order.study import parse
+from compression_order.planning import timetable
+from compression_order.planning.devices import named
+from compression_order.common.errors import HarnessError
 
 STEPS = 12
 CURVE = 5e-3  # relative difference of a step's loss; measured 9e-4
@@ -68,7 +71,7 @@ class Bench:
         out = self.folder / name / self.token
         out.parent.mkdir(parents=True, exist_ok=True)
         flags = [*map(str, self.lab.flags(self.lab.base, out, *its))]
-        start = processes.launcher(count).split()
+        start = kinds.launcher(count).split()
         if count > 1:
             start = [sys.executable, "-m", "torch.distributed.run", *start[1:]]
         else:
@@ -240,15 +243,15 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
 @pytest.mark.parametrize(("changes", "told"), REFUSED)
 def test_a_study_refuses(changes: dict[str, Any], told: list[str]) -> None:
     with pytest.raises(HarnessError) as fault:
-        study_file.build(changed(**changes), "s.yaml", ROOT)
+        parse.build(changed(**changes), "s.yaml", ROOT)
     for words in ("s.yaml: ", *told):
         assert words in str(fault.value)
 
 
 def test_a_training_of_no_steps_takes_one_device() -> None:
-    built = study_file.build(changed(devices=3, steps=0), "s.yaml", ROOT)
+    built = parse.build(changed(devices=3, steps=0), "s.yaml", ROOT)
     assert built.devices("KD") == 1
-    assert processes.launcher(1) == "python"
+    assert kinds.launcher(1) == "python"
 
 
 def test_a_stage_refuses_what_a_study_refuses(lab: Lab, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import pytest
 import yaml
 from workflow_fixtures import ROOT, repository
 
-from compression_order import environments, methods
-from compression_order.errors import HarnessError
+from compression_order.workflow import environments
+from compression_order import methods
+from compression_order.common.errors import HarnessError
 from compression_order.orderings import Stage
 
 CORE = Stage("Q", "quantize", "nf4", "requantize")

@@ -13,8 +13,8 @@ import yaml
 from conftest import ROOT, cli
 
 import fetch_github
-from compression_order import study, study_file
-from compression_order.errors import HarnessError
+from compression_order.study import study, parse
+from compression_order.common.errors import HarnessError
 
 NAME, REVISION = "open-compass/LawBench", "0123456789" * 4
 PATTERN = "data/zero_shot/*.json"
@@ -178,7 +178,7 @@ def config(**entry: Any) -> dict[str, Any]:
 
 
 def build(read: dict[str, Any]) -> study.Study:
-    return study_file.build(read, "s.yaml", ROOT)
+    return parse.build(read, "s.yaml", ROOT)
 
 
 def test_a_study_names_the_files_of_a_repository() -> None:
@@ -192,7 +192,7 @@ def test_a_study_names_the_files_of_a_repository() -> None:
     own = {f"tasks/lawbench/{p.name}" for p in (ROOT / "tasks/lawbench").iterdir()}
     assert len(own) == 22
     assert own <= set(read)
-    assert built.scoring_modules() == ["compression_order.lawbench.tasks"]
+    assert built.scoring_modules() == ["compression_order.evaluation.lawbench.tasks"]
 
 
 @pytest.mark.parametrize(

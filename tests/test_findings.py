@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from compression_order import study_file
+from compression_order.study import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -12,7 +12,7 @@ DOCS = ROOT / "docs"
 
 def test_the_page_is_that_of_its_records(tmp_path: Path) -> None:
     layers = [ROOT / "config.yaml", ROOT / "studies/overlays/certainty.yaml"]
-    asked = study_file.read(layers, ROOT)
+    asked = parse.read(layers, ROOT)
     (tmp_path / "published").symlink_to(ROOT / "published")
 
     def run(script: str, *flags: object) -> None:

@@ -15,9 +15,12 @@ from conftest import ROOT, Lab, cli, inside
 from lm_eval.api.group import Group
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from compression_order import files, guards, hub_questions, hub_tasks, questions, records
-from compression_order.errors import HarnessError
-from compression_order.hub_questions import HubAsked, Sources
+from compression_order.common import files
+from compression_order.results import guards, records
+from compression_order.evaluation import hub_questions, questions
+from compression_order.study import hub_tasks
+from compression_order.common.errors import HarnessError
+from compression_order.evaluation.hub_questions import HubAsked, Sources
 
 INDEX = hub_tasks.index(ROOT)
 REVISION = "0123456789" * 4

@@ -18,7 +18,10 @@ import yaml
 from conftest import ROOT, cli
 from workflow_fixtures import TABLE, Copy, repository
 
-from compression_order import formulas, orderings, sizes, study_file
+from compression_order.architecture import storage
+from compression_order import orderings
+from compression_order.checkpoint import disk
+from compression_order.study import parse
 
 FULL = "studies/qwen2.5-3b.yaml"
 SOME = {
@@ -68,7 +71,7 @@ def test_the_dry_run_of_the_full_study_lists_its_jobs(tmp_path: Path) -> None:
 
 
 def test_every_arm_has_all_six_orders_the_pairs_and_the_singles() -> None:
-    made = study_file.build(STUDY, FULL, ROOT)
+    made = parse.build(STUDY, FULL, ROOT)
     for arm, rows in made.plan.arms.items():
         assert len(rows) == 16, arm
         assert {orderings.plain(row) for row in rows} == {
@@ -154,8 +157,8 @@ def test_the_architecture_survives_the_way_from_the_hub(run: Copy) -> None:
     config = AutoConfig.from_pretrained(folder)
     assert (config.num_attention_heads, config.num_key_value_heads) == (4, 2)
     assert config.vocab_size == fake_hub.ROWS["student"]
-    shape = sizes.shape_of(config)
-    assert formulas.dense_bytes(shape) == manifest(run, "KD-P")["bytes"]["analytic"]
+    shape = disk.shape_of(config)
+    assert storage.dense_bytes(shape) == manifest(run, "KD-P")["bytes"]["analytic"]
 
 
 @pytest.mark.slow

@@ -10,16 +10,12 @@ import yaml
 from conftest import ROOT
 from lm_eval.models.huggingface import HFLM
 
-from compression_order import (
-    evaluation_demands,
-    hub_questions,
-    hub_tasks,
-    shapes,
-    study,
-    study_file,
-)
-from compression_order.errors import HarnessError
-from compression_order.hub_questions import Sources
+from compression_order.architecture import demands, shapes
+from compression_order.planning import evaluations
+from compression_order.evaluation import hub_questions
+from compression_order.study import hub_tasks, study, parse
+from compression_order.common.errors import HarnessError
+from compression_order.evaluation.hub_questions import Sources
 
 INDEX = hub_tasks.index(ROOT)
 REVISION = "0123456789" * 4
@@ -41,7 +37,7 @@ def asking(tasks: dict[str, int], *without: str) -> dict[str, Any]:
 
 
 def build(config: dict[str, Any]) -> study.Study:
-    return study_file.build(config, "s.yaml", ROOT)
+    return parse.build(config, "s.yaml", ROOT)
 
 
 # --- the index, against lm-eval's own files ---------------------------------------------------
@@ -117,8 +113,8 @@ def test_examples_before_a_question_are_the_studys_where_it_names_them() -> None
     config["evaluations"]["hub_shots"] = {"mmlu_stem": 5, "gsm8k": 2}
     flags = build(config).measure_flags()
     assert [f for f in flags if "shots" in f] == ["--hub-shots=mmlu_stem:5", "--hub-shots=gsm8k:2"]
-    assumed = evaluation_demands.Assumed(conversation=0, question=64, text=1, questions=1000)
-    found = {t.name: t.length for t in evaluation_demands.tasks(build(config), assumed, ROOT)}
+    assumed = demands.Assumed(conversation=0, question=64, text=1, questions=1000)
+    found = {t.name: t.length for t in evaluations.tasks(build(config), assumed, ROOT)}
     assert found["mmlu_stem"] == 6 * INDEX["mmlu_stem"].tokens
     assert found["gsm8k"] == INDEX["gsm8k"].tokens // 2  # two examples and the question, of six
     assert found["arc_easy"] == INDEX["arc_easy"].tokens
@@ -197,8 +193,8 @@ def test_a_study_that_cannot_run_is_told_so_in_one_sentence(
 
 def test_the_plan_counts_questions_passes_and_lengths() -> None:
     asked = {"arc_easy": 0, "mmlu": 20, "hellaswag": 100, "gsm8k": 10}
-    assumed = evaluation_demands.Assumed(conversation=0, question=64, text=1, questions=1000)
-    found = {t.name: t for t in evaluation_demands.tasks(build(asking(asked)), assumed, ROOT)}
+    assumed = demands.Assumed(conversation=0, question=64, text=1, questions=1000)
+    found = {t.name: t for t in evaluations.tasks(build(asking(asked)), assumed, ROOT)}
     assert found.pop("contracts").length == 64
     counted = {name: task.sequences for name, task in found.items()}
     assert counted == {"arc_easy": 4 * 2376, "mmlu": 57 * 20, "hellaswag": 400, "gsm8k": 10}
@@ -208,6 +204,6 @@ def test_the_plan_counts_questions_passes_and_lengths() -> None:
     assert part.tokens == 10 * (INDEX["gsm8k"].tokens + 256)
     # two matrices of 256 channels of 36 layers, two bytes each, for eight answers
     cache = 8 * (INDEX["gsm8k"].tokens + 256) * 2 * 36 * 256 * 2
-    one = evaluation_demands.Questions("x", 1, INDEX["gsm8k"].tokens, 0)
+    one = evaluations.Questions("x", 1, INDEX["gsm8k"].tokens, 0)
     most = one.activations(shape, 8)
     assert cache < found["gsm8k"].activations(shape, 8) < cache + most

@@ -9,9 +9,10 @@ from conftest import Lab
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from compression_order import files, parents, sizes
-from compression_order.errors import HarnessError
-from compression_order.methods import int8
+from compression_order.common import files
+from compression_order.checkpoint import parents, disk
+from compression_order.common.errors import HarnessError
+from compression_order.checkpoint.forms import int8
 
 METHOD = "--method=int8"
 
@@ -21,7 +22,7 @@ def test_storage_is_a_byte_a_weight_and_a_scale_a_row(lab: Lab, tmp_path: Path) 
     assert manifest["format"] == "bnb-int8"
     assert manifest["quantization"] == {"threshold": 6.0}
     assert manifest["claims"]["quantized_linears"] == 14
-    stored = sizes.stored_bytes(tmp_path / "Q" / "model.safetensors")
+    stored = disk.stored_bytes(tmp_path / "Q" / "model.safetensors")
     rows = 64 + 32 + 32 + 64 + 256 + 256 + 64
     weights = 64 * (64 + 32 + 32 + 64 + 3 * 256)
     assert stored.weights == 2 * (weights + 4 * rows) + 2 * (512 * 64 + 5 * 64)

@@ -21,21 +21,14 @@ from conftest import Lab, inside, write_lines
 from test_sources import ELSEWHERE, IMPORTS
 
 import make_table
-from compression_order import (
-    allotment,
-    files,
-    guards,
-    planning,
-    records,
-    schema,
-    sources,
-    study,
-    study_file,
-    table,
-)
-from compression_order.errors import HarnessError
-from compression_order.judging import clarity, options, prompts, readability, report
-from compression_order.judging.prompts import Answer
+from compression_order.workflow import resources
+from compression_order.common import files, declare, closure
+from compression_order.results import guards, records, table
+from compression_order.planning import graph
+from compression_order.study import study, parse
+from compression_order.common.errors import HarnessError
+from compression_order.judge import clarity, settings, prompts, entries
+from compression_order.judge.prompts import Answer
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = os.environ.get("PYTHON_JUDGE", str(ROOT / ".venv-judge" / "bin" / "python"))
@@ -53,20 +46,20 @@ OPENING = [("Name a fruit.", "An apple."), ("Name a bird.", "A robin."), ("Count
      ("don't", 1), ("1984", 1), ("idea", 2)],
 )  # fmt: skip
 def test_syllables(word: str, count: int) -> None:
-    assert readability.syllables(word) == count
+    assert clarity.syllables(word) == count
 
 
 def test_flesch_by_hand() -> None:
-    assert readability.flesch("The cat sat on the mat.") == 100.0
+    assert clarity.flesch("The cat sat on the mat.") == 100.0
     words, sentences, syllables = 7, 2, 5 + 1 + 1 + 2 + 1 + 1 + 1
     expected = 206.835 - 1.015 * words / sentences - 84.6 * syllables / words
-    assert readability.flesch("Organizations are here today. It is fine!") == expected
+    assert clarity.flesch("Organizations are here today. It is fine!") == expected
     assert 0 < expected < 100
-    once = readability.flesch("It costs 3.14 dollars, e.g. in the market")
+    once = clarity.flesch("It costs 3.14 dollars, e.g. in the market")
     assert once == 206.835 - 1.015 * 8 - 84.6 * 10 / 8
-    assert readability.flesch("Incomprehensibilities internationalization.") == 0.0
-    assert readability.flesch("") == 0.0
-    assert readability.flesch("!!! ...") == 0.0
+    assert clarity.flesch("Incomprehensibilities internationalization.") == 0.0
+    assert clarity.flesch("") == 0.0
+    assert clarity.flesch("!!! ...") == 0.0
 
 
 def test_fluency_falls_with_perplexity_and_as_published_rises() -> None:
@@ -83,22 +76,22 @@ def test_fluency_falls_with_perplexity_and_as_published_rises() -> None:
 def test_agreement_is_that_of_shrout_and_fleiss() -> None:
     """The example of the paper, table 2: ICC(1,1) = 0.17."""
     ratings = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
-    found = report.agreement([[x / 10 for x in row] for row in ratings])
+    found = entries.agreement([[x / 10 for x in row] for row in ratings])
     assert found["icc"] == pytest.approx(0.17, abs=0.005)
     assert found["sd"] == pytest.approx(math.sqrt(6.26) / 10, abs=0.001)
     assert found["count"] == 4
     assert found["same"] == 0
-    alike = report.agreement([[0.5, 0.5], [0.5, 0.5]])
+    alike = entries.agreement([[0.5, 0.5], [0.5, 0.5]])
     assert alike == {"count": 2, "same": 1.0, "sd": 0.0, "icc": None}
-    assert report.agreement([[0.1, 0.1], [0.9, 0.9]])["icc"] == 1.0
+    assert entries.agreement([[0.1, 0.1], [0.9, 0.9]])["icc"] == 1.0
 
 
 def test_an_entry_has_the_standard_error_over_answers() -> None:
-    entry = report.entry([[0.2], [0.4], [0.9]])
+    entry = entries.entry([[0.2], [0.4], [0.9]])
     assert entry["value"] == pytest.approx(0.5)
     assert entry["stderr"] == pytest.approx(np.std([0.2, 0.4, 0.9], ddof=1) / 3**0.5)
     assert "repeats" not in entry
-    assert report.entry([[0.2]])["stderr"] is None
+    assert entries.entry([[0.2]])["stderr"] is None
 
 
 # --- prompts and answers -----------------------------------------------------------------------
@@ -259,9 +252,9 @@ def test_the_rules_watch_what_the_judge_imports(tmp_path: Path) -> None:
     imported = json.loads(done.stdout)
     assert imported.keys() == set(scripts)
     for script, found in imported.items():
-        assert {*found["files"], script} == set(sources.closure(str(ROOT), script))
+        assert {*found["files"], script} == set(closure.closure(str(ROOT), script))
         words = " ".join(found["help"].split())
-        for name, its in schema.method_schema("judge")["properties"].items():
+        for name, its in declare.method_schema("judge")["properties"].items():
             if name != "answers":
                 assert f"--{name.replace('_', '-')}" in words
                 assert f"{' '.join(its['description'].split())} (default: " in words, name
@@ -484,12 +477,12 @@ def judge_of(**changes: object) -> dict[str, Any]:
 
 
 def with_judge(**changes: object) -> study.Study:
-    made = study_file.read([ROOT / "studies" / "smoke.yaml"], ROOT)
-    return study_file.build({**made.config, "judge": judge_of(**changes)}, "the study", ROOT)
+    made = parse.read([ROOT / "studies" / "smoke.yaml"], ROOT)
+    return parse.build({**made.config, "judge": judge_of(**changes)}, "the study", ROOT)
 
 
 def test_a_study_says_no_judge_by_default() -> None:
-    plain = study_file.read([ROOT / "studies" / "smoke.yaml"], ROOT)
+    plain = parse.read([ROOT / "studies" / "smoke.yaml"], ROOT)
     assert plain.judge is None
     assert plain.judged == []
     assert "--judged" not in plain.row_flags()
@@ -502,24 +495,24 @@ def test_a_study_says_no_judge_by_default() -> None:
 
 
 def test_the_overlay_is_a_judge_with_every_key() -> None:
-    made = study_file.read([ROOT / "config.yaml", ROOT / "studies/overlays/judge.yaml"], ROOT)
+    made = parse.read([ROOT / "config.yaml", ROOT / "studies/overlays/judge.yaml"], ROOT)
     assert made.judge is not None
-    described = schema.method_schema("judge")["properties"]
+    described = declare.method_schema("judge")["properties"]
     assert made.judge.keys() == described.keys() - {"embedding_model"}
     assert made.judge["answers"].keys() == described["answers"]["properties"].keys()
-    assert made.judged == list(options.METRICS)
+    assert made.judged == list(settings.METRICS)
 
 
 def test_the_planner_counts_the_answers() -> None:
     made = with_judge()
-    jobs = planning.jobs(made, planning.architecture(made), allotment.ASSUMED, ROOT)
+    jobs = graph.jobs(made, graph.architecture(made), resources.ASSUMED, ROOT)
     its = {job.name: job.demand for job in jobs if job.kind == "answers"}
     assert its.keys() == {f"answers {row}" for row in made.plan.rows}
     generated, fluency = its["answers base"].parts
-    assert generated.tokens == 4 * (allotment.ASSUMED.question + 16)
+    assert generated.tokens == 4 * (resources.ASSUMED.question + 16)
     assert fluency.tokens == 4 * 16
     double = with_judge(answers={"text": "alpaca", "prompts": 8, "max_new_tokens": 16})
-    more = planning.jobs(double, planning.architecture(double), allotment.ASSUMED, ROOT)
+    more = graph.jobs(double, graph.architecture(double), resources.ASSUMED, ROOT)
     (twice,) = [job.demand.flops for job in more if job.name == "answers base"]
     assert twice == 2 * its["answers base"].flops
 
@@ -543,9 +536,9 @@ def test_a_judge_that_cannot_be_is_told(changes: dict[str, object], words: str) 
 
 
 def test_every_key_of_the_judge_is_a_flag() -> None:
-    keys = set(schema.method_schema("judge")["properties"]) - {"answers"}
-    assert keys == set(vars(options.Options(endpoint="x", model="y")))
-    assert set(options.METRICS) == {"g_eval", "prompt_alignment", "clarity"}
+    keys = set(declare.method_schema("judge")["properties"]) - {"answers"}
+    assert keys == set(vars(settings.Options(endpoint="x", model="y")))
+    assert set(settings.METRICS) == {"g_eval", "prompt_alignment", "clarity"}
 
 
 def judged_row(root: Path, row: str, scores: list[float], sample: str = "s", seed: int = 0) -> None:

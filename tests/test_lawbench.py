@@ -11,12 +11,14 @@ from conftest import ROOT, Lab, inside
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from compression_order import guards, hub_questions, hub_tasks, questions, records, scores
-from compression_order.analysis import flips
-from compression_order.errors import HarnessError
-from compression_order.hub_questions import HubAsked, Sources
-from compression_order.lawbench import tasks
-from compression_order.published_claims import llm_workout_plan
+from compression_order.results import guards, records, scores
+from compression_order.evaluation import hub_questions, questions
+from compression_order.study import hub_tasks
+from compression_order.findings import flips
+from compression_order.common.errors import HarnessError
+from compression_order.evaluation.hub_questions import HubAsked, Sources
+from compression_order.evaluation.lawbench import tasks
+from compression_order.results.claims import llm_workout_plan
 
 REPOSITORY = "open-compass/LawBench"
 # --- records that cannot be scored ------------------------------------------------------------

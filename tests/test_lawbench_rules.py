@@ -7,8 +7,8 @@ import lawbench_fixtures as made
 import numpy as np
 import pytest
 
-from compression_order.lawbench import edits, extraction, labels, rouge, tasks
-from compression_order.lawbench.counts import Counts, contributions, f05
+from compression_order.evaluation.lawbench import edits, rules, labels, tasks
+from compression_order.evaluation.lawbench.corrections import Counts, contributions, f05
 
 NO_TERM = math.log(216)
 
@@ -155,11 +155,11 @@ def test_every_task_has_a_right_and_a_wrong_answer_above() -> None:
 
 
 def test_words_are_those_of_jieba_and_their_order_counts() -> None:
-    assert rouge.words("公民有受教育的权利。") == ["公民", "有受", "教育", "的", "权利", "。"]
-    assert rouge.words("某地新规受欢迎") == ["某地", "新规", "受欢迎"]
-    assert rouge.words(" \n") == []
-    assert rouge.common_subsequence("abcbdab", "bdcaba") == 4  # bcba
-    assert rouge.common_subsequence("", "a") == 0
+    assert rules.words("公民有受教育的权利。") == ["公民", "有受", "教育", "的", "权利", "。"]
+    assert rules.words("某地新规受欢迎") == ["某地", "新规", "受欢迎"]
+    assert rules.words(" \n") == []
+    assert rules.common_subsequence("abcbdab", "bdcaba") == 4  # bcba
+    assert rules.common_subsequence("", "a") == 0
 
 
 def test_questions_without_entities_or_answers() -> None:
@@ -169,9 +169,9 @@ def test_questions_without_entities_or_answers() -> None:
     assert tasks.score_2_5(made.records("2-5")[1], ["。"])["score"] == 1
     # a kind that comes twice has its last entity, and one on the same line runs to its end
     answer = {"受害人": "李某"}
-    found = extraction.entities("受害人:王某\n受害人:李某", answer, labels.ENTITIES)
+    found = rules.entities("受害人:王某\n受害人:李某", answer, labels.ENTITIES)
     assert found.value == pytest.approx(1)
-    found = extraction.entities("受害人:李某;时间:昨天", answer, labels.ENTITIES)
+    found = rules.entities("受害人:李某;时间:昨天", answer, labels.ENTITIES)
     # 李某时间昨天, 6 letters of which 2: 2 x 2 / (6 + 2) = 1/2; and 昨天, which is none: P 1/4,
     # R 1/2
     assert found.value == pytest.approx(1 / 3)

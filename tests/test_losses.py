@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from compression_order import losses
+from compression_order.training import losses
 
 TOKENS, WIDTH, VOCABULARY, K = 37, 16, 300, 20
 

@@ -8,8 +8,10 @@ import pytest
 import yaml
 from conftest import ROOT, cli
 
-from compression_order import evaluation_demands, measured, planning, study_file
-from compression_order.runtime import Costs
+from compression_order.architecture import demands
+from compression_order.planning import measured, graph
+from compression_order.study import parse
+from compression_order.costs.meter import Costs
 
 SEEDS = [0, 1]
 
@@ -123,9 +125,9 @@ def test_a_job_without_seconds_or_bytes_has_no_ratio() -> None:
 def test_every_job_looks_where_the_rules_write() -> None:
     """The folders in the rules, with their wildcards filled in, are those of the jobs."""
     read = yaml.safe_load((ROOT / "studies/smoke.yaml").read_text())
-    asked = study_file.build(read, "smoke", ROOT)
-    assumed = evaluation_demands.Assumed(0, 64, 1, 1)
-    jobs = planning.jobs(asked, planning.architecture(asked), assumed, ROOT)
+    asked = parse.build(read, "smoke", ROOT)
+    assumed = demands.Assumed(0, 64, 1, 1)
+    jobs = graph.jobs(asked, graph.architecture(asked), assumed, ROOT)
     rules = "".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
     templates = {
         line.split("--costs ")[1].split()[0].replace(":q}", "}")

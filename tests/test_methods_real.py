@@ -20,9 +20,13 @@ from test_quant import inverse_hessian, solve
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel
 
-from compression_order import calibration, chat, loading, masks, packed, parents, scoring
-from compression_order.chat import Encoded
-from compression_order.methods import llm_pruner, shortgpt
+from compression_order.text import chat
+from compression_order.checkpoint import models, masks, parents
+from compression_order.checkpoint.forms import packed
+from compression_order.evaluation import perplexity
+from compression_order.text.chat import Encoded
+from compression_order.methods.llm_pruner import run as llm_pruner
+from compression_order.methods.shortgpt import run as shortgpt
 
 pytestmark = pytest.mark.slow
 
@@ -59,14 +63,14 @@ class Real:
         return chat.encode(tokenizer, chat.records(self.text, self.splits, "calibration"), seq_len)
 
     def windows(self) -> Tensor:
-        return calibration.windows(self.calibration(), SEQ_LEN)
+        return chat.windows(self.calibration(), SEQ_LEN)
 
     def perplexity(self, model: PreTrainedModel) -> float:
         """Over the held-out conversations."""
         tokenizer = AutoTokenizer.from_pretrained(self.base)
-        sample = scoring.documents(tokenizer, self.text, self.splits)
-        *_, scores = scoring.score(model, sample)
-        found: float = scoring.perplexity_record(sample, scores)["perplexity"]
+        sample = perplexity.documents(tokenizer, self.text, self.splits)
+        *_, scores = perplexity.score(model, sample)
+        found: float = perplexity.perplexity_record(sample, scores)["perplexity"]
         return found
 
 
@@ -368,5 +372,5 @@ def test_gptq_predicts_as_the_algorithm_written_out(real: Real, made: Path, say:
 
 
 def test_the_architecture_is_the_published_one(real: Real) -> None:
-    shape = loading.architecture(real.model(torch.bfloat16))
+    shape = models.architecture(real.model(torch.bfloat16))
     assert shape.parameters == 134_515_008

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compression_order import orderings
-from compression_order.errors import HarnessError
+from compression_order.common.errors import HarnessError
 from compression_order.orderings import Stage
 
 

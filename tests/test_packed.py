@@ -15,9 +15,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from compression_order import forms, formulas, loading, packed, parents, sizes
-from compression_order.errors import HarnessError
-from compression_order.methods import nf4
+from compression_order.checkpoint import forms, models, parents, disk
+from compression_order.architecture import storage
+from compression_order.checkpoint.forms import packed
+from compression_order.common.errors import HarnessError
+from compression_order.checkpoint.forms import nf4
 
 GROUP = 32
 
@@ -78,7 +80,7 @@ def test_the_codes_are_what_the_layout_says(rounded: Path, lab: Lab) -> None:
 
 
 def test_the_file_has_the_size_of_the_formula(rounded: Path) -> None:
-    stored = sizes.stored_bytes(rounded / "model.safetensors")
+    stored = disk.stored_bytes(rounded / "model.safetensors")
     symmetric = manifest(rounded)["quantization"]["symmetric"]
     linears = 0
     for rows, columns in [(64, 64), (32, 64), (32, 64), (64, 64), (256, 64), (256, 64), (64, 256)]:
@@ -92,8 +94,8 @@ def test_the_file_has_the_size_of_the_formula(rounded: Path) -> None:
 
 def test_rows_that_fill_no_word_are_padded() -> None:
     # 9 rows of 16 columns in groups of 8: 2 words a row, 2 groups, zero points down 2 words
-    assert formulas.packed_linear_bytes(9, 16, 4, 8, symmetric=True) == 9 * 8 + 2 * 9 * 2
-    assert formulas.packed_linear_bytes(9, 16, 4, 8, symmetric=False) == 9 * 8 + 36 + 2 * 2 * 4
+    assert storage.packed_linear_bytes(9, 16, 4, 8, symmetric=True) == 9 * 8 + 2 * 9 * 2
+    assert storage.packed_linear_bytes(9, 16, 4, 8, symmetric=False) == 9 * 8 + 36 + 2 * 2 * 4
 
 
 def test_plain_transformers_loads_it_with_the_same_logits(rounded: Path) -> None:
@@ -107,7 +109,7 @@ def test_plain_transformers_loads_it_with_the_same_logits(rounded: Path) -> None
 def test_a_stage_that_changes_nothing_changes_no_byte(
     rounded: Path, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from compression_order.methods import ffn_neurons
+    from compression_order.methods.ffn_neurons import run as ffn_neurons
 
     monkeypatch.setattr(ffn_neurons, "apply", lambda *_: {})
     again = lab.stage(rounded, tmp_path / "Q-P")
@@ -147,7 +149,7 @@ def test_a_cut_linear_gets_a_new_grid(rounded: Path, lab: Lab, tmp_path: Path) -
     cut = lab.stage(rounded, tmp_path / "Q-P")
     assert cut["claims"]["grids"] == {"given": 8, "fitted": 6}
     assert cut["architecture"]["ffn_widths"] == [192, 192]
-    assert loading.pretrained(tmp_path / "Q-P").config.intermediate_size == 192
+    assert models.pretrained(tmp_path / "Q-P").config.intermediate_size == 192
 
 
 def test_a_layer_that_moves_up_keeps_its_own_grid(rounded: Path, lab: Lab, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from compression_order import paired
+from compression_order.statistics import paired
 
 
 def test_equal_weights_give_the_textbook_mean_and_error() -> None:

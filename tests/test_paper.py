@@ -16,9 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoTokenizer, PreTrainedModel
 
-from compression_order import chat, formulas, losses, parents, scoring, teacher, training
-from compression_order.errors import HarnessError
-from compression_order.methods import ffn_neurons, logits
+from compression_order.text import chat
+from compression_order.architecture import storage
+from compression_order.training import losses, teacher, loop
+from compression_order.checkpoint import parents
+from compression_order.evaluation import perplexity
+from compression_order.common.errors import HarnessError
+from compression_order.methods.ffn_neurons import run as ffn_neurons
+from compression_order.methods.logits import run as logits
 
 CPU = torch.device("cpu")
 STUDY: dict[str, Any] = yaml.safe_load((ROOT / "studies/qwen2.5-3b.yaml").read_text())
@@ -103,8 +108,8 @@ def test_the_published_score_never_looks_at_down_proj(student: PreTrainedModel) 
 
 def test_widths() -> None:
     paper, corrected = STAGES["P.paper"], STAGES["P"]
-    assert formulas.kept_width(11008, paper["ratio"], paper["round_to"]) == 7706
-    assert formulas.kept_width(11008, corrected["ratio"], corrected["round_to"]) == 7680
+    assert storage.kept_width(11008, paper["ratio"], paper["round_to"]) == 7706
+    assert storage.kept_width(11008, corrected["ratio"], corrected["round_to"]) == 7680
 
 
 # the loss
@@ -135,8 +140,8 @@ def published(
 def ours(
     student: PreTrainedModel, cache: teacher.Cache, batch: chat.Batch, how: logits.Settings
 ) -> Tensor:
-    hidden = training.hidden_states(student, batch)[:, :-1][training.loss_mask(batch)]
-    step = training.Step(tokens=len(hidden), batches=1)
+    hidden = loop.hidden_states(student, batch)[:, :-1][loop.loss_mask(batch)]
+    step = loop.Step(tokens=len(hidden), batches=1)
     head = student.get_output_embeddings().weight
     return logits.objective(cache, how)(hidden, head, batch, step)
 
@@ -184,7 +189,7 @@ def test_the_clamp_has_a_dead_zone_where_the_gradient_is_exactly_zero(
 def kl_per_position(
     student: PreTrainedModel, cache: teacher.Cache, batch: chat.Batch, temperature: float
 ) -> float:
-    hidden = training.hidden_states(student, batch)[:, :-1][training.loss_mask(batch)]
+    hidden = loop.hidden_states(student, batch)[:, :-1][loop.loss_mask(batch)]
     ids, log_probs = cache.buckets(batch.indices, temperature, CPU)
     head = student.get_output_embeddings().weight
     per_token = losses.bucket_kl(ids, log_probs, temperature)
@@ -212,18 +217,18 @@ def test_a_student_far_from_its_teacher_is_in_the_dead_zone(
 
 def test_padding_enters_the_loss_only_where_it_is_counted(student: PreTrainedModel) -> None:
     plain, padded = chat.batch(documents(2), PAD), chat.batch(documents(2, padded=True), PAD)
-    assert int(training.loss_mask(padded).sum()) == 2 * (LENGTH - 1)
+    assert int(loop.loss_mask(padded).sum()) == 2 * (LENGTH - 1)
     real = sum(len(d.ids) - 1 for d in documents(2))
-    assert int(training.loss_mask(plain).sum()) == real
+    assert int(loop.loss_mask(plain).sum()) == real
     # attention passes the padding over in both
     assert int(padded.attention.sum()) == int(plain.attention.sum())
     with torch.no_grad():
         found = {}
         for name, batch in (("plain", plain), ("padded", padded)):
-            hidden = training.hidden_states(student, batch)[:, :-1][training.loss_mask(batch)]
-            step = training.Step(len(hidden), 1)
+            hidden = loop.hidden_states(student, batch)[:, :-1][loop.loss_mask(batch)]
+            step = loop.Step(len(hidden), 1)
             head = student.get_output_embeddings().weight
-            found[name] = float(training.next_token(hidden, head, batch, step))
+            found[name] = float(loop.next_token(hidden, head, batch, step))
         shown = student(padded.ids, attention_mask=padded.attention).logits[:, :-1]
         expected = F.cross_entropy(shown.flatten(0, 1), padded.ids[:, 1:].flatten())
     assert found["padded"] == pytest.approx(float(expected), rel=1e-4)
@@ -232,8 +237,8 @@ def test_padding_enters_the_loss_only_where_it_is_counted(student: PreTrainedMod
 
 def test_the_command_line_pads_to_the_cut(lab: Lab) -> None:
     tokenizer = AutoTokenizer.from_pretrained(lab.base)
-    how = training.Training(seq_len=160, mask_prompt=False, count_padding=True, conversations=5)
-    text = training.documents(tokenizer, lab.chats, lab.splits, how)
+    how = loop.Training(seq_len=160, mask_prompt=False, count_padding=True, conversations=5)
+    text = loop.documents(tokenizer, lab.chats, lab.splits, how)
     assert len(text) == 5
     assert {len(d.ids) for d in text} == {160}
     assert any(document.padding for document in text)
@@ -294,18 +299,18 @@ def test_tokenizers_must_agree_below_the_cut() -> None:
 
 def test_documents_perplexity_is_the_unweighted_mean_over_whole_conversations(lab: Lab) -> None:
     tokenizer = AutoTokenizer.from_pretrained(lab.base)
-    sample = scoring.documents(tokenizer, lab.chats, lab.splits, score_opening=True)
+    sample = perplexity.documents(tokenizer, lab.chats, lab.splits, score_opening=True)
     assert sample.context == 1
     model = parents.dense(lab.base, torch.float32, quantized=False)
-    *_, scores = scoring.score(model, sample)
+    *_, scores = perplexity.score(model, sample)
     with torch.no_grad():
         each = [
             float(model(torch.tensor([ids]), labels=torch.tensor([ids])).loss)
             for ids in sample.sequences
         ]
-    assert scoring.perplexity(sample, scores) == pytest.approx(math.exp(sum(each) / len(each)))
+    assert perplexity.perplexity(sample, scores) == pytest.approx(math.exp(sum(each) / len(each)))
     assert max(map(len, sample.sequences)) > 160  # not cut
-    read = scoring.documents(tokenizer, lab.chats, lab.splits)
+    read = perplexity.documents(tokenizer, lab.chats, lab.splits)
     assert read.context > 1
     assert read.digest != sample.digest
 

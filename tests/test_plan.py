@@ -15,27 +15,18 @@ from safetensors import safe_open
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from compression_order import (
-    chat,
-    cuts,
-    demands,
-    evaluation_demands,
-    formulas,
-    losses,
-    planning,
-    scoring,
-    shapes,
-    sizes,
-    study,
-    study_file,
-    teacher,
-    timetable,
-)
-from compression_order.devices import DEVICES
-from compression_order.errors import HarnessError
+from compression_order.text import chat
+from compression_order.architecture import cuts, demands, storage, shapes
+from compression_order.training import losses, teacher
+from compression_order.planning import graph, timetable
+from compression_order.evaluation import perplexity
+from compression_order.checkpoint import disk
+from compression_order.study import study, parse
+from compression_order.planning.devices import DEVICES
+from compression_order.common.errors import HarnessError
 
 MIB = 2**20
-ASSUMED = evaluation_demands.Assumed(conversation=0, question=64, text=300_000, questions=1000)
+ASSUMED = demands.Assumed(conversation=0, question=64, text=300_000, questions=1000)
 TINY = {
     "hidden_size": 96,
     "intermediate_size": 352,
@@ -66,10 +57,10 @@ def config(path: str = "config.yaml") -> dict[str, Any]:
     return read
 
 
-def planned(read: dict[str, Any]) -> tuple[study.Study, list[planning.Job]]:
-    built = study_file.build(read, "the study", ROOT)
-    shape = planning.architecture(built)
-    return built, planning.jobs(built, shape, ASSUMED, ROOT)
+def planned(read: dict[str, Any]) -> tuple[study.Study, list[graph.Job]]:
+    built = parse.build(read, "the study", ROOT)
+    shape = graph.architecture(built)
+    return built, graph.jobs(built, shape, ASSUMED, ROOT)
 
 
 # --- shapes ---------------------------------------------------------------------------------
@@ -95,12 +86,12 @@ def test_every_architecture_has_the_parameters_of_its_model_card() -> None:
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_shapes_are_those_of_the_meta_device(name: str) -> None:
     fields = json.loads((shapes.FOLDER / f"{name}.json").read_text())
-    own, meta = shapes.named(name), sizes.shape_of(huggingface(fields))
+    own, meta = shapes.named(name), disk.shape_of(huggingface(fields))
     assert sorted(own.linears) == sorted(meta.linears)
     assert own.other == meta.other
-    assert formulas.dense_bytes(own) == formulas.dense_bytes(meta)
+    assert storage.dense_bytes(own) == storage.dense_bytes(meta)
     for double_quant in (True, False):
-        assert formulas.nf4_bytes(own, double_quant) == formulas.nf4_bytes(meta, double_quant)
+        assert storage.nf4_bytes(own, double_quant) == storage.nf4_bytes(meta, double_quant)
 
 
 def test_the_published_sizes_and_ratios() -> None:
@@ -109,22 +100,22 @@ def test_the_published_sizes_and_ratios() -> None:
     assert {block.ffn for block in pruned.blocks} == {7706}
     assert pruned.parameters == 2_355_589_120
     stored = [
-        formulas.dense_bytes(whole),
-        formulas.dense_bytes(pruned),
-        formulas.nf4_bytes(whole, True),
-        formulas.nf4_bytes(pruned, True),
+        storage.dense_bytes(whole),
+        storage.dense_bytes(pruned),
+        storage.nf4_bytes(whole, True),
+        storage.nf4_bytes(pruned, True),
     ]
     assert [round(n / MIB, 1) for n in stored] == [5886.0, 4492.9, 1959.2, 1599.9]
     assert [round(stored[0] / n, 4) for n in stored] == [1.0, 1.3100, 3.0042, 3.6790]
 
 
 def test_the_nf4_file_of_smollm2() -> None:
-    assert formulas.nf4_bytes(shapes.named("smollm2-135m-instruct"), True) == 111_691_056
+    assert storage.nf4_bytes(shapes.named("smollm2-135m-instruct"), True) == 111_691_056
 
 
 def test_constants_are_those_of_the_code_that_runs() -> None:
     assert losses.chunked.__defaults__ == (demands.LOSS_CHUNK,)
-    assert (scoring.CHUNK, teacher.NODES) == (demands.SCORE_CHUNK, demands.TAIL)
+    assert (perplexity.CHUNK, teacher.NODES) == (demands.SCORE_CHUNK, demands.TAIL)
 
 
 # --- operations -----------------------------------------------------------------------------
@@ -188,7 +179,7 @@ def test_what_a_layer_keeps_is_what_torch_saves(kind: str, batch: int, length: i
     shape, two = tiny(kind, 2)
     one_shape, one = tiny(kind, 1)
     layer = saved_bytes(two.train(), batch, length) - saved_bytes(one.train(), batch, length)
-    copies = formulas.BF16 * (sum(shape.linears) - sum(one_shape.linears))
+    copies = storage.BF16 * (sum(shape.linears) - sum(one_shape.linears))
     assert layer - copies == demands.layer_bytes(shape, shape.blocks[0], batch * length, length)
 
 
@@ -297,7 +288,7 @@ def test_a_made_model_is_planned_from_its_entry() -> None:
         "tie_word_embeddings": True,
     }
     assert jobs[0].state is not None
-    assert jobs[0].state.shape.parameters == sizes.shape_of(huggingface(fields)).total
+    assert jobs[0].state.shape.parameters == disk.shape_of(huggingface(fields)).total
 
 
 # --- the command ----------------------------------------------------------------------------

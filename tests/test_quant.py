@@ -18,17 +18,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel
 
-from compression_order import (
-    calibration,
-    chat,
-    forms,
-    formulas,
-    masks,
-    packed,
-    parents,
-    scoring,
-    sizes,
-)
+from compression_order.text import chat
+from compression_order.checkpoint import forms, masks, parents, disk
+from compression_order.architecture import storage
+from compression_order.checkpoint.forms import packed
+from compression_order.evaluation import perplexity
 
 pytestmark = pytest.mark.quant
 
@@ -161,7 +155,7 @@ def test_the_file_has_the_size_of_the_formula(name: str, made: Made) -> None:
     weights = 64 * (64 + 32 + 32 + 64 + 3 * 256)
     per_group = 2 if symmetric else 2.5
     by_hand = 2 * weights * (0.5 + per_group / GROUP) + 2 * (512 * 64 + 5 * 64)
-    stored = sizes.stored_bytes(made.at(name) / "model.safetensors")
+    stored = disk.stored_bytes(made.at(name) / "model.safetensors")
     assert stored.weights == by_hand == manifest["bytes"]["analytic"]
     assert stored.file == by_hand + stored.header + 14 * 16
     assert manifest["claims"].get("quantized_linears", 14) == 14
@@ -180,7 +174,7 @@ def inputs(made: Made) -> Tensor:
     """[tokens, columns]: what the calibration text gives to the first linear of the base."""
     tokenizer = AutoTokenizer.from_pretrained(made.lab.base)
     numbered = chat.records(made.lab.chats, made.lab.splits, "calibration")
-    windows = calibration.windows(chat.encode(tokenizer, numbered, SEQ_LEN), SEQ_LEN)
+    windows = chat.windows(chat.encode(tokenizer, numbered, SEQ_LEN), SEQ_LEN)
     model = parents.dense(made.lab.base, torch.bfloat16, quantized=False)
     seen: list[Tensor] = []
     model.get_submodule(FIRST).register_forward_pre_hook(lambda _, given: seen.append(given[0]))
@@ -222,9 +216,9 @@ def test_gptq_errs_less_than_round_to_nearest(
 def perplexity(made: Made, model: PreTrainedModel) -> float:
     """Over the held-out conversations."""
     tokenizer = AutoTokenizer.from_pretrained(made.lab.base)
-    sample = scoring.documents(tokenizer, made.lab.chats, made.lab.splits)
-    *_, scores = scoring.score(model, sample)
-    found: float = scoring.perplexity_record(sample, scores)["perplexity"]
+    sample = perplexity.documents(tokenizer, made.lab.chats, made.lab.splits)
+    *_, scores = perplexity.score(model, sample)
+    found: float = perplexity.perplexity_record(sample, scores)["perplexity"]
     return found
 
 
@@ -399,12 +393,12 @@ def test_wanda_takes_the_weights_that_its_score_says(made: Made) -> None:
 
 
 def test_the_formula_of_smollm2() -> None:
-    from compression_order import shapes
+    from compression_order.architecture import shapes
 
     model = shapes.named("smollm2-135m-instruct")
     linears = 106_168_320  # weights of the decoder layers' linears; a group is 64 of them
     other = 2 * (134_515_008 - linears)
-    assert formulas.packed_bytes(model, 4, 64, True) == linears // 2 + linears // 32 + other
-    assert formulas.packed_bytes(model, 4, 64, False) == (
+    assert storage.packed_bytes(model, 4, 64, True) == linears // 2 + linears // 32 + other
+    assert storage.packed_bytes(model, 4, 64, False) == (
         linears // 2 + linears // 32 + linears // 128 + other
     )

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from compression_order import questions
-from compression_order.errors import HarnessError
+from compression_order.evaluation import questions
+from compression_order.common.errors import HarnessError
 
 NOBODY: Any = None  # a model that is not reached
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from compression_order import study_file
+from compression_order.study import parse
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.M | re.S)
@@ -52,7 +52,7 @@ def checkout(tmp_path_factory):
     if not FULL:
         paths = [folder / "config.yaml", folder / "studies/overlays/quick.yaml"]
         name = yaml.safe_load(paths[0].read_text())["study"]
-        quick = {**study_file.read(paths, folder).config, "study": name}
+        quick = {**parse.read(paths, folder).config, "study": name}
         paths[0].write_text(yaml.safe_dump(quick, sort_keys=False))
     return folder
 

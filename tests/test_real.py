@@ -9,8 +9,11 @@ import torch
 from conftest import Lab, cli
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from compression_order import chat, files, parents, scoring
-from compression_order.methods import nf4
+from compression_order.text import chat
+from compression_order.common import files
+from compression_order.checkpoint import parents
+from compression_order.evaluation import perplexity
+from compression_order.checkpoint.forms import nf4
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +48,7 @@ def model(smollm2: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sample(model: Path) -> scoring.Sample:
+def sample(model: Path) -> perplexity.Sample:
     """Four conversations as people have them."""
     tokenizer = AutoTokenizer.from_pretrained(model)
     pairs = enumerate(zip(QUESTIONS, ANSWERS, strict=True))
@@ -53,7 +56,7 @@ def sample(model: Path) -> scoring.Sample:
         (i, {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]})
         for i, (q, a) in pairs
     ]
-    return scoring.Sample("documents", [d.ids for d in chat.encode(tokenizer, numbered)])
+    return perplexity.Sample("documents", [d.ids for d in chat.encode(tokenizer, numbered)])
 
 
 @pytest.fixture(scope="module")
@@ -69,20 +72,20 @@ def quantized(model: Path, lab: Lab, tmp_path_factory: pytest.TempPathFactory) -
     return out
 
 
-def test_perplexity_is_transformers_own(model: Path, sample: scoring.Sample) -> None:
+def test_perplexity_is_transformers_own(model: Path, sample: perplexity.Sample) -> None:
     loaded = parents.dense(model, torch.bfloat16, quantized=False)
     losses = []
     for sequence in sample.sequences:
         ids = torch.tensor([sequence])
         with torch.no_grad():
             losses.append(float(loaded(input_ids=ids, labels=ids).loss.double()))
-    against = scoring.reference(loaded, sample)
-    scores = list(scoring.score(loaded, sample, against))[-1]
+    against = perplexity.reference(loaded, sample)
+    scores = list(perplexity.score(loaded, sample, against))[-1]
     assert scores.losses == pytest.approx(losses, rel=1e-4)
     expected = math.exp(sum(losses) / len(losses))
-    assert scoring.perplexity(sample, scores) == pytest.approx(expected, rel=1e-4)
+    assert perplexity.perplexity(sample, scores) == pytest.approx(expected, rel=1e-4)
     assert 1.5 < expected < 40
-    record = scoring.fidelity_record("chats", sample, scores)
+    record = perplexity.fidelity_record("chats", sample, scores)
     assert record["kl"] == 0
     assert record["top1_agreement"] == 1
 
@@ -98,7 +101,7 @@ def test_the_size_of_the_4_bit_model(quantized: Path) -> None:
 
 
 def test_the_dequantized_copy_scores_as_the_4_bit_kernels_do(
-    quantized: Path, model: Path, sample: scoring.Sample, capsys: pytest.CaptureFixture[str]
+    quantized: Path, model: Path, sample: perplexity.Sample, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Fifty times nearer than quantization moves the model, so the copy may be scored instead.
 
@@ -111,9 +114,9 @@ def test_the_dequantized_copy_scores_as_the_4_bit_kernels_do(
     single = parents.dense(quantized, torch.float32, quantized=True)
 
     def apart(one: Any, other: Any) -> dict[str, Any]:
-        scores = list(scoring.score(other, sample, scoring.reference(one, sample)))[-1]
-        ppl = scoring.perplexity(sample, scores)
-        return scoring.fidelity_record("chats", sample, scores) | {"perplexity": ppl}
+        scores = list(perplexity.score(other, sample, perplexity.reference(one, sample)))[-1]
+        ppl = perplexity.perplexity(sample, scores)
+        return perplexity.fidelity_record("chats", sample, scores) | {"perplexity": ppl}
 
     found = {
         "4-bit kernels || copy": apart(kernels, copy),

@@ -11,9 +11,11 @@ from conftest import Lab
 from torch import Tensor
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
-from compression_order import claims, training
-from compression_order.errors import HarnessError
-from compression_order.methods import ffn_neurons, nf4
+from compression_order.checkpoint import proof
+from compression_order.training import loop
+from compression_order.common.errors import HarnessError
+from compression_order.methods.ffn_neurons import run as ffn_neurons
+from compression_order.checkpoint.forms import nf4
 
 
 def fails(lab: Lab, tmp_path: Path, name: str, words: str, *flags: str) -> None:
@@ -124,8 +126,8 @@ def test_a_training_that_diverges(
         done.append(1)
         return own(hidden, head, batch, step) * (math.nan if len(done) == 3 else 1.0)
 
-    own = training.next_token
-    monkeypatch.setattr(training, "next_token", objective)
+    own = loop.next_token
+    monkeypatch.setattr(loop, "next_token", objective)
     flags = ["--recovery.steps=5", "--recovery.seq-len=160", "--snapshot-seconds=999"]
     fails(lab, tmp_path, name, r"the loss of step 3 is nan; lower learning_rate \(5e-05\)", *flags)
 
@@ -147,10 +149,10 @@ def test_a_model_that_repeats_one_token(
 
 def test_an_answer_that_ends_at_once_is_degenerate() -> None:
     """The end of turn pads, so an empty answer is nothing but padding."""
-    assert claims._degenerate([2, 2, 2, 2], pad=2)
-    assert claims._degenerate([7, 7, 7, 2], pad=2)
-    assert not claims._degenerate([7, 8, 7, 8], pad=2)
-    assert not claims._degenerate([7, 2, 2, 2], pad=2)  # one word may be the answer
+    assert proof._degenerate([2, 2, 2, 2], pad=2)
+    assert proof._degenerate([7, 7, 7, 2], pad=2)
+    assert not proof._degenerate([7, 8, 7, 8], pad=2)
+    assert not proof._degenerate([7, 2, 2, 2], pad=2)  # one word may be the answer
 
 
 def test_a_failed_stage_leaves_an_older_checkpoint_as_it_was(

@@ -11,8 +11,11 @@ from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from compression_order import chat, files, parents, scoring
-from compression_order.errors import HarnessError
+from compression_order.text import chat
+from compression_order.common import files
+from compression_order.checkpoint import parents
+from compression_order.evaluation import perplexity
+from compression_order.common.errors import HarnessError
 
 CPU = torch.device("cpu")
 DTYPES = [torch.float32, torch.bfloat16]
@@ -33,12 +36,12 @@ def other(lab: Lab, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
 
 
 def last(
-    model: PreTrainedModel, sample: scoring.Sample, against: scoring.Reference | None = None
-) -> scoring.Scores:
-    return list(scoring.score(model, sample, against))[-1]
+    model: PreTrainedModel, sample: perplexity.Sample, against: perplexity.Reference | None = None
+) -> perplexity.Scores:
+    return list(perplexity.score(model, sample, against))[-1]
 
 
-def own_losses(model: PreTrainedModel, sample: scoring.Sample) -> list[float]:
+def own_losses(model: PreTrainedModel, sample: perplexity.Sample) -> list[float]:
     """transformers' own mean loss of each sequence."""
     losses = []
     for sequence in sample.sequences:
@@ -54,7 +57,7 @@ def own_losses(model: PreTrainedModel, sample: scoring.Sample) -> list[float]:
 def test_windows_perplexity_is_transformers_own(
     lab: Lab, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
 ) -> None:
-    sample = scoring.windows(tokenizer, lab.plain, 64, 0)
+    sample = perplexity.windows(tokenizer, lab.plain, 64, 0)
     assert {len(s) for s in sample.sequences} == {64}
     text = "\n\n".join(record["text"] for record in files.read_lines(lab.plain))
     ids = tokenizer(text)["input_ids"]
@@ -65,7 +68,7 @@ def test_windows_perplexity_is_transformers_own(
     total, tokens = 0.0, 0
     for loss in own_losses(model, sample):
         total, tokens = total + 63 * loss, tokens + 63
-    record = scoring.perplexity_record(sample, last(model, sample))
+    record = perplexity.perplexity_record(sample, last(model, sample))
     assert record["perplexity"] == pytest.approx(math.exp(total / tokens), rel=1e-4)
     assert record["tokens"] == tokens
     assert record["protocol"] == "windows"
@@ -75,12 +78,12 @@ def test_windows_perplexity_is_transformers_own(
 def test_documents_perplexity_is_transformers_own(
     lab: Lab, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
 ) -> None:
-    sample = scoring.documents(tokenizer, lab.chats, lab.splits)
+    sample = perplexity.documents(tokenizer, lab.chats, lab.splits)
     lengths = [len(sequence) for sequence in sample.sequences]
     assert len(set(lengths)) > 1  # or the mean over documents would be that over tokens
     model = base(lab, dtype)
     losses = own_losses(model, sample)
-    record = scoring.perplexity_record(sample, last(model, sample))
+    record = perplexity.perplexity_record(sample, last(model, sample))
     assert record["perplexity"] == pytest.approx(math.exp(sum(losses) / len(losses)), rel=1e-4)
     assert record["losses"] == pytest.approx(losses, rel=1e-4)
     assert record["counts"] == [length - sample.context for length in lengths]
@@ -96,8 +99,8 @@ def test_documents_agree_with_lm_eval_rolling(lab: Lab, tokenizer: PreTrainedTok
     of sequence. This project predicts every token but the first. A conversation in the chat
     template begins with just that token, so its text without it, in one window, is the same.
     """
-    sequences = scoring.documents(tokenizer, lab.chats, lab.splits).sequences
-    sample = scoring.Sample("documents", sequences)
+    sequences = perplexity.documents(tokenizer, lab.chats, lab.splits).sequences
+    sample = perplexity.Sample("documents", sequences)
     model = base(lab)
     lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1)
     scores = last(model, sample)
@@ -112,7 +115,7 @@ def test_documents_agree_with_lm_eval_rolling(lab: Lab, tokenizer: PreTrainedTok
     assert found == pytest.approx(ours, rel=1e-3)
     per_document = [-f / c for f, c in zip(found, scores.counts, strict=True)]
     theirs = math.exp(sum(per_document) / len(per_document))
-    assert scoring.perplexity(sample, scores) == pytest.approx(theirs, rel=1e-3)
+    assert perplexity.perplexity(sample, scores) == pytest.approx(theirs, rel=1e-3)
 
 
 def left_padded(prompts: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
@@ -151,10 +154,10 @@ def test_a_left_padded_batch_equals_single_rows(
 def test_the_base_agrees_with_itself(
     lab: Lab, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, tmp_path: Path
 ) -> None:
-    sample = scoring.documents(tokenizer, lab.chats, lab.splits)
-    scoring.reference(base(lab, dtype), sample).write(tmp_path / "reference.safetensors")
-    against = scoring.Reference.read(tmp_path / "reference.safetensors", CPU)
-    record = scoring.fidelity_record("chats", sample, last(base(lab, dtype), sample, against))
+    sample = perplexity.documents(tokenizer, lab.chats, lab.splits)
+    perplexity.reference(base(lab, dtype), sample).write(tmp_path / "reference.safetensors")
+    against = perplexity.Reference.read(tmp_path / "reference.safetensors", CPU)
+    record = perplexity.fidelity_record("chats", sample, last(base(lab, dtype), sample, against))
     # in fp32 the alignment of a tensor in memory may show in the last bit of a logit
     assert record["kl"] == pytest.approx(0, abs=1e-9 if dtype == torch.float32 else 0)
     assert record["kl_per_document"] == pytest.approx([0] * 6, abs=1e-9)
@@ -167,9 +170,9 @@ def test_the_base_agrees_with_itself(
 
 
 def test_kl_by_brute_force(lab: Lab, tokenizer: PreTrainedTokenizerBase) -> None:
-    sample = scoring.documents(tokenizer, lab.chats, lab.splits)
+    sample = perplexity.documents(tokenizer, lab.chats, lab.splits)
     teacher, student = base(lab), other(lab)
-    scores = last(student, sample, scoring.reference(teacher, sample))
+    scores = last(student, sample, perplexity.reference(teacher, sample))
     total = tokens = agreed = 0.0
     every: list[float] = []
     for sequence, found in zip(sample.sequences, scores.kl, strict=True):
@@ -182,7 +185,7 @@ def test_kl_by_brute_force(lab: Lab, tokenizer: PreTrainedTokenizerBase) -> None
         total, tokens = total + float(kl.sum()), tokens + len(kl)
         every += kl.tolist()
         agreed += float((p.argmax(-1) == q.argmax(-1)).sum())
-    record = scoring.fidelity_record("chats", sample, scores)
+    record = perplexity.fidelity_record("chats", sample, scores)
     assert record["kl"] == pytest.approx(total / tokens, rel=1e-4)
     assert record["top1_agreement"] == pytest.approx(agreed / tokens, abs=1e-12)
     below = sum(value <= record["kl_p99"] for value in every) / len(every)
@@ -194,9 +197,9 @@ def test_kl_by_brute_force(lab: Lab, tokenizer: PreTrainedTokenizerBase) -> None
 def test_chunks_do_not_show(
     lab: Lab, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sample = scoring.windows(tokenizer, lab.plain, 64, 256)
+    sample = perplexity.windows(tokenizer, lab.plain, 64, 256)
     whole = last(base(lab), sample)
-    monkeypatch.setattr(scoring, "CHUNK", 5)
+    monkeypatch.setattr(perplexity, "CHUNK", 5)
     assert last(base(lab), sample).losses == pytest.approx(whole.losses, rel=1e-6)
 
 
@@ -206,33 +209,33 @@ def test_another_text_has_another_digest(
     records = files.read_lines(lab.plain)
     records[0]["text"] = records[0]["text"].replace("stands", "stood", 1)
     write_lines(tmp_path / "plain.jsonl", records)
-    one = scoring.windows(tokenizer, lab.plain, 64, 256)
-    assert one.digest == scoring.windows(tokenizer, lab.plain, 64, 256).digest
-    assert one.digest != scoring.windows(tokenizer, tmp_path / "plain.jsonl", 64, 256).digest
-    assert one.digest != scoring.windows(tokenizer, lab.plain, 32, 256).digest
-    assert one.digest != scoring.windows(tokenizer, lab.plain, 64, 128).digest
-    assert one.digest != scoring.Sample("documents", one.sequences).digest
+    one = perplexity.windows(tokenizer, lab.plain, 64, 256)
+    assert one.digest == perplexity.windows(tokenizer, lab.plain, 64, 256).digest
+    assert one.digest != perplexity.windows(tokenizer, tmp_path / "plain.jsonl", 64, 256).digest
+    assert one.digest != perplexity.windows(tokenizer, lab.plain, 32, 256).digest
+    assert one.digest != perplexity.windows(tokenizer, lab.plain, 64, 128).digest
+    assert one.digest != perplexity.Sample("documents", one.sequences).digest
 
 
 def test_a_limit_gives_the_head_of_the_whole(lab: Lab, tokenizer: PreTrainedTokenizerBase) -> None:
-    whole = scoring.windows(tokenizer, lab.plain, 64, 0)
-    head = scoring.windows(tokenizer, lab.plain, 64, 200)
+    whole = perplexity.windows(tokenizer, lab.plain, 64, 0)
+    head = perplexity.windows(tokenizer, lab.plain, 64, 200)
     assert len(head.sequences) == 3
     assert head.sequences == whole.sequences[:3]
 
 
 def test_a_text_shorter_than_one_window(lab: Lab, tokenizer: PreTrainedTokenizerBase) -> None:
     with pytest.raises(HarnessError, match=r"plain\.jsonl has \d+ tokens, fewer than one window"):
-        scoring.windows(tokenizer, lab.plain, 100_000, 0)
+        perplexity.windows(tokenizer, lab.plain, 100_000, 0)
 
 
 def test_a_reference_of_another_sample_is_refused(
     lab: Lab, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    sample = scoring.documents(tokenizer, lab.chats, lab.splits)
-    fewer = scoring.Sample("documents", sample.sequences[:-1])
-    against = scoring.Reference.read(lab.reference, CPU)
+    sample = perplexity.documents(tokenizer, lab.chats, lab.splits)
+    fewer = perplexity.Sample("documents", sample.sequences[:-1])
+    against = perplexity.Reference.read(lab.reference, CPU)
     with pytest.raises(HarnessError, match="the reference was made of another sample"):
         last(base(lab), fewer, against)
     with pytest.raises(HarnessError, match=r"does not exist; run src/reference\.py first"):
-        scoring.Reference.read(tmp_path / "none.safetensors", CPU)
+        perplexity.Reference.read(tmp_path / "none.safetensors", CPU)

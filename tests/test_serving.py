@@ -19,18 +19,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 from workflow_fixtures import link_archives, repository
 
-from compression_order import (
-    energy,
-    files,
-    formulas,
-    loading,
-    nvml,
-    schema,
-    serving,
-    study_file,
-)
-from compression_order.errors import HarnessError
-from compression_order.serving import Round, Settings
+from compression_order.costs import energy, gpu
+from compression_order.common import files, declare
+from compression_order.architecture import storage
+from compression_order.checkpoint import models
+from compression_order.evaluation import serving
+from compression_order.study import parse
+from compression_order.common.errors import HarnessError
+from compression_order.evaluation.serving import Round, Settings
 
 CPU = torch.device("cpu")
 SHORT = Settings(batch_sizes=(1, 3), prompt=9, new_tokens=5, repeats=3, warmup=2)
@@ -75,9 +71,9 @@ def test_macs_are_half_the_operations_that_torch_counts(
     """Term by term: on a CPU torch does not see the two products inside the fused attention."""
     macs = serving.macs(folders[name])
     assert min(macs.linears, macs.attention, macs.head) > 0
-    fused = loading.pretrained(folders[name], attn_implementation="sdpa")
+    fused = models.pretrained(folders[name], attn_implementation="sdpa")
     assert counted(fused) == 2 * (macs.linears + macs.head)
-    plain = loading.pretrained(folders[name], attn_implementation="eager")
+    plain = models.pretrained(folders[name], attn_implementation="eager")
     assert counted(plain) == 2 * macs.total
 
 
@@ -102,11 +98,11 @@ def test_bytes_in_memory_are_those_of_the_formulas(name: str, folders: dict[str,
     folder = folders[name]
     manifest = files.read_json(folder / "checkpoint.json")
     model = serving.load(folder, CPU)
-    four_bit = loading.kernels(model, "Linear4bit")
+    four_bit = models.kernels(model, "Linear4bit")
     assert bool(four_bit) == name.startswith("Q")  # served by its own kernels
     # two tables of rotary frequencies, half a head each; the mean of the scales of each linear
     head_dim = model.config.hidden_size // model.config.num_attention_heads
-    beside = formulas.FP32 * (head_dim + len(four_bit))
+    beside = storage.FP32 * (head_dim + len(four_bit))
     exact = serving.exact(folder, manifest, model)
     assert exact["memory_bytes"] == manifest["bytes"]["analytic"] + beside
     assert exact["disk_bytes"] == manifest["bytes"]["model"] > manifest["bytes"]["analytic"]
@@ -230,17 +226,17 @@ class Reinterpreting:
 
 
 def test_what_the_driver_writes_is_what_is_read() -> None:
-    gpu = nvml.Gpu(Reinterpreting(driver()), ctypes.c_void_p())
+    gpu = gpu.Gpu(Reinterpreting(driver()), ctypes.c_void_p())
     assert (gpu.utilization(), gpu.memory_used(), gpu.joules()) == (73.0, 30, 12.5)
 
 
 def test_what_a_gpu_does_not_tell_is_absent() -> None:
-    refusing = nvml.Gpu(Reinterpreting(driver(code=3)), ctypes.c_void_p())  # NOT_SUPPORTED
+    refusing = gpu.Gpu(Reinterpreting(driver(code=3)), ctypes.c_void_p())  # NOT_SUPPORTED
     assert (refusing.utilization(), refusing.memory_used(), refusing.joules()) == (None,) * 3
-    older = nvml.Gpu(SimpleNamespace(), ctypes.c_void_p())
+    older = gpu.Gpu(SimpleNamespace(), ctypes.c_void_p())
     assert older.joules() is None
-    assert nvml.gpu("GPU-0", "libno-such-library.so.1") is None
-    assert nvml.gpu("GPU-0", "libc.so.6") is None  # a library without these functions
+    assert gpu.gpu("GPU-0", "libno-such-library.so.1") is None
+    assert gpu.gpu("GPU-0", "libc.so.6") is None  # a library without these functions
 
 
 # --- the commands ---------------------------------------------------------------------------
@@ -318,13 +314,13 @@ def with_serving(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_study_says_what_is_measured() -> None:
-    made = study_file.build(with_serving(), "smoke", ROOT)
+    made = parse.build(with_serving(), "smoke", ROOT)
     assert made.serving_flags() == [
         *("--batch-sizes=1,2", "--device=cpu", "--new-tokens=4"),
         *("--prompt=8", "--repeats=2", "--warmup=1"),
     ]
-    assert study_file.build(SMOKE, "smoke", ROOT).serving_flags() == []
-    assert {*schema.study_schema()["$defs"]["serving"]["properties"]} == {*SERVING}
+    assert parse.build(SMOKE, "smoke", ROOT).serving_flags() == []
+    assert {*declare.study_schema()["$defs"]["serving"]["properties"]} == {*SERVING}
 
 
 @pytest.mark.parametrize(
@@ -338,7 +334,7 @@ def test_a_study_says_what_is_measured() -> None:
 )
 def test_a_bad_study_is_one_sentence(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(HarnessError) as fault:
-        study_file.build(with_serving(**changes), "smoke", ROOT)
+        parse.build(with_serving(**changes), "smoke", ROOT)
     assert words in str(fault.value)
 
 

@@ -9,7 +9,9 @@ from conftest import Lab
 from safetensors import safe_open
 from transformers import LlamaConfig, PretrainedConfig, Qwen2Config
 
-from compression_order import files, formulas, sizes
+from compression_order.common import files
+from compression_order.architecture import storage
+from compression_order.checkpoint import disk
 
 MIB = 2**20
 
@@ -45,40 +47,40 @@ def smollm2(ffn: int = 1536) -> PretrainedConfig:
     [(11008, 3_085_938_688, 5886.0, 1959.2), (7706, 2_355_589_120, 4492.9, 1599.9)],
 )
 def test_the_published_sizes(ffn: int, parameters: int, dense: float, nf4: float) -> None:
-    shape = sizes.shape_of(qwen(ffn))
+    shape = disk.shape_of(qwen(ffn))
     assert shape.total == parameters
     assert len(shape.linears) == 36 * 7
-    assert round(formulas.dense_bytes(shape) / MIB, 1) == dense
-    assert round(formulas.nf4_bytes(shape) / MIB, 1) == nf4
+    assert round(storage.dense_bytes(shape) / MIB, 1) == dense
+    assert round(storage.nf4_bytes(shape) / MIB, 1) == nf4
 
 
 def test_the_published_ratios() -> None:
-    whole, pruned = sizes.shape_of(qwen(11008)), sizes.shape_of(qwen(7706))
-    base = formulas.dense_bytes(whole)
-    assert round(base / formulas.dense_bytes(pruned), 4) == 1.3100
-    assert round(base / formulas.nf4_bytes(whole), 4) == 3.0042
-    assert round(base / formulas.nf4_bytes(pruned), 4) == 3.6790
+    whole, pruned = disk.shape_of(qwen(11008)), disk.shape_of(qwen(7706))
+    base = storage.dense_bytes(whole)
+    assert round(base / storage.dense_bytes(pruned), 4) == 1.3100
+    assert round(base / storage.nf4_bytes(whole), 4) == 3.0042
+    assert round(base / storage.nf4_bytes(pruned), 4) == 3.6790
 
 
 def test_smollm2() -> None:
-    shape = sizes.shape_of(smollm2())
+    shape = disk.shape_of(smollm2())
     assert shape.total == 134_515_008
-    assert formulas.nf4_bytes(shape) == 111_691_056
+    assert storage.nf4_bytes(shape) == 111_691_056
 
 
 def test_an_untied_head_counts() -> None:
     config = smollm2()
     config.tie_word_embeddings = False
-    shape = sizes.shape_of(config)
+    shape = disk.shape_of(config)
     assert shape.total == 134_515_008 + 49152 * 576
-    assert shape.linears == sizes.shape_of(smollm2()).linears
+    assert shape.linears == disk.shape_of(smollm2()).linears
 
 
 def test_one_linear_by_hand() -> None:
     # 64 x 65 = 4160 weights: 2080 bytes, 65 blocks of scales, one block of 256 of those
-    assert formulas.nf4_linear_bytes(4160) == 2080 + 65 + 4 + 1024 + 64
+    assert storage.nf4_linear_bytes(4160) == 2080 + 65 + 4 + 1024 + 64
     # 1024 x 1024: 16,384 blocks, 64 blocks of those
-    assert formulas.nf4_linear_bytes(2**20) == 2**19 + 16384 + 256 + 1024 + 64
+    assert storage.nf4_linear_bytes(2**20) == 2**19 + 16384 + 256 + 1024 + 64
 
 
 def take_apart(path: Path) -> tuple[int, int, int]:
@@ -96,7 +98,7 @@ def agrees(folder: Path, analytic: int) -> None:
     header, metadata, weights = take_apart(path)
     assert weights == analytic
     assert path.stat().st_size == analytic + header + metadata
-    stored = sizes.stored_bytes(path)
+    stored = disk.stored_bytes(path)
     assert (stored.header, stored.metadata, stored.weights) == (header, metadata, weights)
     recorded = files.read_json(folder / "checkpoint.json")["bytes"]
     assert recorded == {
@@ -107,25 +109,25 @@ def agrees(folder: Path, analytic: int) -> None:
     }
 
 
-def tiny(lab: Lab, ffn: int = 256) -> sizes.Shape:
+def tiny(lab: Lab, ffn: int = 256) -> disk.Shape:
     config = files.read_json(lab.base / "config.json")
-    return sizes.shape_of(LlamaConfig(**config | {"intermediate_size": ffn}))
+    return disk.shape_of(LlamaConfig(**config | {"intermediate_size": ffn}))
 
 
 def test_stored_files_have_these_sizes_to_the_byte(lab: Lab, tmp_path: Path) -> None:
-    agrees(lab.base, formulas.dense_bytes(tiny(lab)))
-    agrees(lab.quantized, formulas.nf4_bytes(tiny(lab)))
+    agrees(lab.base, storage.dense_bytes(tiny(lab)))
+    agrees(lab.quantized, storage.nf4_bytes(tiny(lab)))
     lab.stage(lab.quantized, tmp_path / "Q-P")
-    agrees(tmp_path / "Q-P", formulas.nf4_bytes(tiny(lab, 192)))
+    agrees(tmp_path / "Q-P", storage.nf4_bytes(tiny(lab, 192)))
     lab.stage(lab.base, tmp_path / "P")
-    agrees(tmp_path / "P", formulas.dense_bytes(tiny(lab, 192)))
+    agrees(tmp_path / "P", storage.dense_bytes(tiny(lab, 192)))
 
 
 def test_the_metadata_is_one_tensor_a_quantized_linear(lab: Lab) -> None:
     with safe_open(lab.quantized / "model.safetensors", "pt") as stored:
-        assert len(sizes.quant_states(stored.keys())) == 2 * 7
+        assert len(disk.quant_states(stored.keys())) == 2 * 7
     with safe_open(lab.base / "model.safetensors", "pt") as stored:
-        assert sizes.quant_states(stored.keys()) == []
+        assert disk.quant_states(stored.keys()) == []
 
 
 def test_without_double_quantization(lab: Lab, tmp_path: Path) -> None:

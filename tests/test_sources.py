@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from workflow_fixtures import leaves, repository
 
-from compression_order import methods, schema, sources
+from compression_order import methods
+from compression_order.common import declare, closure
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
@@ -70,7 +71,7 @@ def test_the_closure_is_what_the_process_imports(imported):
     for line, found in imported.items():
         script, *flags = line.split()
         modules = [methods.REGISTRY[flags[-1]][1]] if flags else []
-        known = set(sources.closure(str(ROOT), script, *modules))
+        known = set(closure.closure(str(ROOT), script, *modules))
         assert {*found["files"], script} - {registry} == known, line
 
 
@@ -78,7 +79,7 @@ def test_help_tells_units_and_defaults_of_every_setting(imported):
     for method, (kind, *_) in methods.REGISTRY.items():
         page = imported[f"src/{kind}.py --method {method}"]["help"]
         words = " ".join(page.split())
-        for name, its in leaves(schema.method_schema(method)).items():
+        for name, its in leaves(declare.method_schema(method)).items():
             assert f"--{name.replace('_', '-')}" in page
             assert f"{' '.join(its['description'].split())} (default: " in words, name
 

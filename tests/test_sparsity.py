@@ -10,9 +10,11 @@ from conftest import Lab, inside
 from safetensors.torch import load_file
 from torch import Tensor
 
-from compression_order import calibration, chat, masks, parents, sparsity
-from compression_order.errors import HarnessError
-from compression_order.methods import magnitude
+from compression_order.text import chat
+from compression_order.checkpoint import masks, parents
+from compression_order.methods import zeroing
+from compression_order.common.errors import HarnessError
+from compression_order.methods.magnitude import run as magnitude
 
 
 def prune(lab: Lab, parent: Path, out: Path, *flags: str) -> dict[str, Any]:
@@ -136,7 +138,7 @@ def test_a_method_that_zeroes_too_little_fails(
 def test_a_stored_file_with_fewer_zeros_fails(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    require = sparsity.require
+    require = zeroing.require
 
     def forget(*args: Any) -> dict[str, Any]:
         found = require(*args)
@@ -145,7 +147,7 @@ def test_a_stored_file_with_fewer_zeros_fails(
         del linear.pruned
         return found
 
-    monkeypatch.setattr(sparsity, "require", forget)
+    monkeypatch.setattr(zeroing, "require", forget)
     with pytest.raises(HarnessError, match=r"M: the lowest share of zeros in a linear is 0.0, the"):
         prune(lab, lab.base, tmp_path / "M")
 
@@ -157,13 +159,13 @@ def documents(*lengths: int) -> list[chat.Encoded]:
 
 
 def test_windows_are_the_text_in_its_order() -> None:
-    found = calibration.windows(documents(5, 9, 4), 8)
+    found = chat.windows(documents(5, 9, 4), 8)
     assert found.tolist() == [list(range(8)), list(range(8, 16))]
-    assert calibration.windows(documents(5, 9, 4), 8, 1).tolist() == [list(range(8))]
+    assert chat.windows(documents(5, 9, 4), 8, 1).tolist() == [list(range(8))]
 
 
 @pytest.mark.parametrize(("seq_len", "most"), [(32, 0), (8, 3)])
 def test_a_text_shorter_than_its_windows(seq_len: int, most: int) -> None:
     words = rf"^the calibration split has 18 tokens, fewer than {most or 1} windows of seq_len"
     with pytest.raises(HarnessError, match=words):
-        calibration.windows(documents(5, 9, 4), seq_len, most)
+        chat.windows(documents(5, 9, 4), seq_len, most)

@@ -12,10 +12,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from compression_order import chat, files, parents
-from compression_order.errors import HarnessError
-from compression_order.formulas import kept_width
-from compression_order.methods import ffn_neurons, nf4
+from compression_order.text import chat
+from compression_order.common import files
+from compression_order.checkpoint import parents
+from compression_order.common.errors import HarnessError
+from compression_order.architecture.storage import kept_width
+from compression_order.methods.ffn_neurons import run as ffn_neurons
+from compression_order.checkpoint.forms import nf4
 
 IDS = torch.tensor([[1, 85, 91, 85, 86, 71, 79, 201, 59, 223, 264, 71]])
 

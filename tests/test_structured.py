@@ -11,9 +11,12 @@ from structured_fixtures import KINDS, base_of, calibration, flags, model_of, ru
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from compression_order import cuts, formulas, loading, shapes, sizes
-from compression_order.errors import HarnessError
-from compression_order.methods import ffn_neurons, llm_pruner, shortgpt
+from compression_order.architecture import cuts, storage, shapes
+from compression_order.checkpoint import models, disk
+from compression_order.common.errors import HarnessError
+from compression_order.methods.ffn_neurons import run as ffn_neurons
+from compression_order.methods.llm_pruner import run as llm_pruner
+from compression_order.methods.shortgpt import run as shortgpt
 
 IDS = torch.tensor([[1, 85, 91, 85, 86, 71, 79, 201, 59, 223, 264, 71]])
 
@@ -303,8 +306,8 @@ def test_what_is_stored_loads_or_says_that_it_does_not(
     run(lab, "quantize", out, quantized, [])
     plain = kind == "qwen2" if plain is None else plain  # 51 channels: Llama's rule forbids them
     for folder in (out, quantized):
-        shape = loading.architecture(loading.pretrained(out))
-        own = loading.pretrained(folder).eval()
+        shape = models.architecture(models.pretrained(out))
+        own = models.pretrained(folder).eval()
         if plain:
             assert torch.equal(four(own), four(AutoModelForCausalLM.from_pretrained(folder).eval()))
         else:
@@ -314,12 +317,12 @@ def test_what_is_stored_loads_or_says_that_it_does_not(
                 AutoModelForCausalLM.from_pretrained(folder)
     assert ("loader" in manifest) != plain
     assert manifest["architecture"] == shape.described()
-    assert manifest["bytes"]["analytic"] == formulas.dense_bytes(shape)
-    config = loading.config_of(out)
+    assert manifest["bytes"]["analytic"] == storage.dense_bytes(shape)
+    config = models.config_of(out)
     assert config.head_dim == 8
-    assert sorted(sizes.shape_of(config).linears) == sorted(shape.linears)
-    assert sizes.stored_bytes(quantized / "model.safetensors").weights == formulas.nf4_bytes(shape)
-    generates_with_a_cache(loading.pretrained(out, dtype=torch.float32))
+    assert sorted(disk.shape_of(config).linears) == sorted(shape.linears)
+    assert disk.stored_bytes(quantized / "model.safetensors").weights == storage.nf4_bytes(shape)
+    generates_with_a_cache(models.pretrained(out, dtype=torch.float32))
 
 
 def four(model: PreTrainedModel) -> Tensor:
@@ -351,7 +354,7 @@ def test_bad_settings_are_one_sentence(settings: dict[str, Any], words: str, lab
 
 def test_a_ratio_below_one_group_leaves_attention_whole() -> None:
     """As LLM-Pruner's own floor does; 0.4 of 2 key/value heads is none."""
-    left = cuts.blocks(loading.architecture(model_of("qwen2")), 0.4, 1, 1, 1)
+    left = cuts.blocks(models.architecture(model_of("qwen2")), 0.4, 1, 1, 1)
     assert {(b.heads, b.key_value_heads) for b in left.blocks} == {(8, 2)}
     assert [b.ffn for b in left.blocks] == [128, 76, 76, 76, 76, 128]
 

@@ -11,8 +11,11 @@ import pytest
 import yaml
 from workflow_fixtures import leaves
 
-from compression_order import methods, schema, settings, study, study_file
-from compression_order.errors import HarnessError
+from compression_order import methods
+from compression_order.common import declare
+from compression_order.methods import kinds
+from compression_order.study import study, parse
+from compression_order.common.errors import HarnessError
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
@@ -36,7 +39,7 @@ def changed(path, value, remove=False):
 
 
 def build(config):
-    return study_file.build(config, "studies/smoke.yaml", ROOT)
+    return parse.build(config, "studies/smoke.yaml", ROOT)
 
 
 # the shipped studies
@@ -44,7 +47,7 @@ def build(config):
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.name)
 def test_a_shipped_study_is_valid_and_all_it_names_exists(path):
-    made = study_file.build(yaml.safe_load(path.read_text()), path.name, ROOT)
+    made = parse.build(yaml.safe_load(path.read_text()), path.name, ROOT)
     config = made.config
     for entry in (*config["text"].values(), *made.models.values()):
         assert entry.get("package") in (None, *config.get("packages", {}))
@@ -64,18 +67,18 @@ def test_a_shipped_study_is_valid_and_all_it_names_exists(path):
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.name)
 def test_a_shipped_study_says_every_setting_of_its_methods(path):
-    made = study_file.build(yaml.safe_load(path.read_text()), path.name, ROOT)
+    made = parse.build(yaml.safe_load(path.read_text()), path.name, ROOT)
     for token, stage in made.stages.items():
-        its = schema.method_schema(stage.method)["properties"]
-        kept = settings.used(its, stage.method, stage.on_quantized)
+        its = declare.method_schema(stage.method)["properties"]
+        kept = kinds.used(its, stage.method, stage.on_quantized)
         wanted = leaves({"properties": kept})
-        given = {flag[2:].split("=")[0] for flag in settings.flags(stage.settings)}
+        given = {flag[2:].split("=")[0] for flag in declare.flags(stage.settings)}
         assert given == {name.replace("_", "-") for name in wanted}, token
 
 
 def laid_over_the_default(name: str) -> study.Study:
     paths = [ROOT / "config.yaml", ROOT / f"studies/overlays/{name}.yaml"]
-    return study_file.read(paths, ROOT)
+    return parse.read(paths, ROOT)
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -120,7 +123,7 @@ def test_control_arms_differ_from_their_twins_in_one_thing():
     assert laid_over_the_default("judge").name == "smollm2-135m"  # the same results
     assert made.name == "smollm2-135m-certainty"  # it asks no questions
     assert made.config["evaluations"]["tasks"] == {}
-    default = study_file.read([ROOT / "config.yaml"], ROOT)
+    default = parse.read([ROOT / "config.yaml"], ROOT)
     assert set(default.plan.rows) < set(made.plan.rows)
     assert not made.plan.arms  # what is in another arm is no control
 
@@ -135,7 +138,7 @@ def test_control_arms_differ_from_their_twins_in_one_thing():
 
 
 def test_the_quick_study_differs_in_sizes_alone():
-    made, default = laid_over_the_default("quick"), study_file.read([ROOT / "config.yaml"], ROOT)
+    made, default = laid_over_the_default("quick"), parse.read([ROOT / "config.yaml"], ROOT)
     assert made.plan.rows == default.plan.rows
     its, whole = flat(made.config), flat(default.config)
     assert its.keys() == whole.keys()
@@ -184,7 +187,7 @@ def _fields(kind, prefix=""):
 
 
 def test_registry_and_schema_know_the_same_methods():
-    stage = schema.study_schema()["$defs"]["stage"]
+    stage = declare.study_schema()["$defs"]["stage"]
     assert set(stage["properties"]["method"]["enum"]) == set(methods.REGISTRY)
     branches = {b["if"]["properties"]["method"]["const"]: b["then"]["$ref"] for b in stage["allOf"]}
     assert branches == {name: f"#/$defs/{name}" for name in methods.REGISTRY}
@@ -193,7 +196,7 @@ def test_registry_and_schema_know_the_same_methods():
 @pytest.mark.parametrize("method", methods.REGISTRY)
 def test_a_methods_schema_and_dataclass_agree(method):
     module = methods.load(method, methods.REGISTRY[method][0])
-    described, defaults = leaves(schema.method_schema(method)), _fields(module.Settings)
+    described, defaults = leaves(declare.method_schema(method)), _fields(module.Settings)
     assert set(described) == set(defaults)
     words = {bool: "boolean", int: "integer", float: "number", str: "string"}
     for name, its in described.items():
@@ -204,7 +207,7 @@ def test_a_methods_schema_and_dataclass_agree(method):
         else:
             assert its["type"] == words[type(default)], name
     entry = {"method": method, **dataclasses.asdict(module.Settings())}
-    schema.validate(entry, schema.method_schema(method), "defaults")
+    declare.validate(entry, declare.method_schema(method), "defaults")
 
 
 def test_every_object_of_the_schema_is_closed_and_without_defaults():
@@ -220,13 +223,13 @@ def test_every_object_of_the_schema_is_closed_and_without_defaults():
             for key, item in node.items():
                 walk(item, f"{where}.{key}")
 
-    walk(schema.study_schema(), "schema")
+    walk(declare.study_schema(), "schema")
 
 
 def test_the_teachers_defaults_are_those_of_the_distillation(monkeypatch):
     sys.path.insert(0, str(ROOT / "src"))
     import teach
-    from compression_order.methods import logits
+    from compression_order.methods.logits import run as logits
 
     needed = ("--student=x", "--text=x", "--splits=x", "--out=x")
     monkeypatch.setattr(sys, "argv", ["teach.py", *needed])
@@ -242,7 +245,7 @@ def test_the_teachers_defaults_are_those_of_the_distillation(monkeypatch):
 
 def test_two_values_that_change_places_give_other_flags():
     def entry(temperature, alpha):
-        return settings.flags({"temperature": temperature, "alpha": alpha})
+        return declare.flags({"temperature": temperature, "alpha": alpha})
 
     assert entry(4.0, 0.3) != entry(0.3, 4.0)
     assert set(entry(4.0, 0.3)) != set(entry(0.3, 4.0))
@@ -252,7 +255,7 @@ def test_two_values_that_change_places_give_other_flags():
 
 
 def test_flags_are_sorted_dotted_and_complete():
-    given = settings.flags({"top_k": 3, "training": {"mask_prompt": True, "learning_rate": 5e-5}})
+    given = declare.flags({"top_k": 3, "training": {"mask_prompt": True, "learning_rate": 5e-5}})
     assert given == [
         "--top-k=3",
         "--training.learning-rate=5e-05",

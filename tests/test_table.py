@@ -17,8 +17,10 @@ import pytest
 
 import make_table
 import summary
-from compression_order import errors, guards, orderings, published, table, table_request
-from compression_order.errors import HarnessError
+from compression_order.common import errors
+from compression_order.results import guards, published, table, request
+from compression_order import orderings
+from compression_order.common.errors import HarnessError
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "published" / "published.csv"
@@ -540,4 +542,4 @@ def test_control_arms_leave_the_full_orders_what_they_are() -> None:
 
 
 def test_a_pair_has_a_name_and_a_value() -> None:
-    assert table_request.pairs("--refused", ["A=b=c"]) == {"A": "b=c"}
+    assert request.pairs("--refused", ["A=b=c"]) == {"A": "b=c"}

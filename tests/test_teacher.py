@@ -9,8 +9,11 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from compression_order import chat, files, parents, teacher, training
-from compression_order.errors import HarnessError
+from compression_order.text import chat
+from compression_order.common import files
+from compression_order.checkpoint import parents
+from compression_order.training import teacher, loop
+from compression_order.common.errors import HarnessError
 
 CPU = torch.device("cpu")
 VOCABULARY, K = 49152, 64
@@ -141,14 +144,14 @@ def test_padding_never_enters(
     batch = chat.batch(chosen, 2)
     ids, log_probs = cache.buckets(batch.indices, 1.0, CPU)
     counts = [len(document.loss_positions()) for document in chosen]
-    assert len(ids) == sum(counts) == len(training.targets(batch))
+    assert len(ids) == sum(counts) == len(loop.targets(batch))
     with torch.no_grad():
         logits = model(input_ids=batch.ids, attention_mask=batch.attention).logits
-    padded = logits[:, :-1][training.loss_mask(batch)].log_softmax(-1)
+    padded = logits[:, :-1][loop.loss_mask(batch)].log_softmax(-1)
     torch.testing.assert_close(log_probs[:, :-1], padded.gather(-1, ids), rtol=2e-3, atol=1e-3)
     # only the assistant's tokens: the labels are what comes after each kept position
     after = [d.ids[t + 1] for d in chosen for t in d.loss_positions()]
-    assert training.targets(batch).tolist() == after
+    assert loop.targets(batch).tolist() == after
 
 
 def encoded(lab: Lab, split: str, seq_len: int, mask_prompt: bool) -> list[chat.Encoded]:

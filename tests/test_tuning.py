@@ -13,10 +13,13 @@ from structured_fixtures import KINDS, base_of, run
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from compression_order import adapters, claims, files, forms, masks, parents, planning, tuning
-from compression_order.demands import State
-from compression_order.errors import HarnessError
-from compression_order.methods import nf4
+from compression_order.checkpoint import adapters, proof, forms, masks, parents
+from compression_order.common import files
+from compression_order.planning import graph
+from compression_order.stages import tuning
+from compression_order.architecture.demands import State
+from compression_order.common.errors import HarnessError
+from compression_order.checkpoint.forms import nf4
 from compression_order.orderings import Stage
 
 SHAPE = ["--adapter.rank=4", "--adapter.alpha=8", "--adapter.targets=q_proj,down_proj"]
@@ -59,7 +62,7 @@ def test_an_adapter_is_merged_into_a_dense_parent(lab: Lab, tune: Tune, tmp_path
         # rounding to bf16 is all that is not of rank 4
         assert ranks[4] < 0.05 * ranks[0], name
     assert manifest["format"] == "dense"
-    shape = claims.loading.architecture(parents.dense(lab.base, torch.bfloat16, False))
+    shape = proof.loading.architecture(parents.dense(lab.base, torch.bfloat16, False))
     assert manifest["parameters"]["trainable"] == shape.adapter(4, ("q_proj", "down_proj"))
     training = manifest["claims"]["training"]
     assert training["loss_last"] < training["loss_first"]
@@ -331,10 +334,10 @@ def test_the_planner_gives_the_bytes_on_disk(
     flags = ["--method=lora", "--adapter.rank=3", f"--adapter.targets={targets}"]
     steps = training_flags("training", steps=1)
     manifest = tune(tmp_path / "Q", tmp_path / "Q-FT", *flags, *steps, "--on-quantized=adapter")
-    shape = claims.loading.architecture(parents.dense(base, torch.bfloat16, False))
+    shape = proof.loading.architecture(parents.dense(base, torch.bfloat16, False))
     settings = {"adapter": {"rank": 3, "targets": targets}, "double_quant": True}
-    quantized = planning.child(State(shape), Stage("Q", "quantize", "nf4", "requantize", settings))
-    tuned = planning.child(quantized, Stage("FT", "finetune", "lora", "adapter", settings))
+    quantized = graph.child(State(shape), Stage("Q", "quantize", "nf4", "requantize", settings))
+    tuned = graph.child(quantized, Stage("FT", "finetune", "lora", "adapter", settings))
     assert tuned.bytes == manifest["bytes"]["analytic"]
-    again = planning.child(tuned, Stage("FT", "finetune", "lora", "requantize", settings))
+    again = graph.child(tuned, Stage("FT", "finetune", "lora", "requantize", settings))
     assert again.bytes == quantized.bytes

@@ -6,8 +6,8 @@ import pytest
 import yaml
 from conftest import ROOT, cli
 
-from compression_order import utilization, utilization_figure
-from compression_order.utilization import Sample
+from compression_order.costs import utilization, figure
+from compression_order.costs.utilization import Sample
 
 SMOKE = ROOT / "studies/smoke.yaml"
 KINDS = {"P": "prune", "KD": "distill", "Q": "quantize"}
@@ -56,7 +56,7 @@ def test_a_gpu_is_drawn_where_the_driver_told_of_one(tmp_path: Path) -> None:
     path = tmp_path / "prune.utilization.csv"
     starting = Sample(1, 99, GB)  # torch is not up yet
     utilization.write(path, [starting, Sample(2, 99, GB, 40, 7 * GB)])
-    drawn = utilization_figure.read("P", {"P": path})
+    drawn = figure.read("P", {"P": path})
     assert drawn.curves == ([2], [40], [7])
     assert drawn.summary["of"] == "gpu"
 

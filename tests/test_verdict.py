@@ -15,18 +15,11 @@ from conftest import ROOT, cli
 from test_table import FIGURES, add_row, answers, command, edit, make, write
 
 import verdict
-from compression_order import (
-    arms,
-    formulas,
-    kendall,
-    orderings,
-    paired,
-    published,
-    published_claims,
-    shapes,
-    verdicts,
-)
-from compression_order.errors import HarnessError
+from compression_order import orderings
+from compression_order.architecture import storage, shapes
+from compression_order.statistics import paired
+from compression_order.results import published, claims, verdict
+from compression_order.common.errors import HarnessError
 
 ARXIV = "arxiv-2511.19495"
 ALL = ["base", *orderings.all_subsets(["P", "KD", "Q"])]
@@ -52,9 +45,9 @@ def counted_tau(x: Sequence[float], y: Sequence[float]) -> float:
     return agreement / math.sqrt(sum(a != 0 for a, _ in signs) * sum(b != 0 for _, b in signs))
 
 
-def tau_of(values: np.ndarray, reference: Sequence[float], draws: np.ndarray) -> kendall.Tau:
+def tau_of(values: np.ndarray, reference: Sequence[float], draws: np.ndarray) -> paired.Tau:
     names = [str(n) for n in range(len(values))]
-    return kendall.tau(
+    return paired.tau(
         dict(zip(names, values, strict=True)), dict(zip(names, draws, strict=True)), 50,
         dict(zip(names, reference, strict=True)),
     )  # fmt: skip
@@ -111,7 +104,7 @@ def test_an_interval_holds_a_known_tau_as_often_as_it_says(units: int) -> None:
         losses = drawn(rng, means, units, 0.4)
         draws = paired.bootstrap_means(losses, np.ones(units), 400, trial)
         ours = dict(zip(theirs, losses.mean(axis=1), strict=True))
-        found = kendall.tau(ours, dict(zip(theirs, draws, strict=True)), units, theirs)
+        found = paired.tau(ours, dict(zip(theirs, draws, strict=True)), units, theirs)
         held += found.low <= truth <= found.high
     assert held / 150 >= 0.91  # 95% is 142 +- 2.7; a ranking is discrete and may be held more
 
@@ -130,14 +123,14 @@ def test_few_units_widen_an_interval() -> None:
 
 def test_every_published_study_has_its_claims() -> None:
     with FIGURES.open(newline="") as stream:
-        assert {line["study"] for line in csv.DictReader(stream)} == set(published_claims.REGISTRY)
+        assert {line["study"] for line in csv.DictReader(stream)} == set(claims.REGISTRY)
     with pytest.raises(HarnessError, match="no claims of 'another' are written down"):
-        published_claims.of("another")
+        claims.of("another")
 
 
-@pytest.mark.parametrize("study", published_claims.REGISTRY)
+@pytest.mark.parametrize("study", claims.REGISTRY)
 def test_every_claim_is_what_the_published_figures_say(study: str) -> None:
-    its = published_claims.of(study)
+    its = claims.of(study)
     figures = published.figures(FIGURES, study)
     cells = [(f.pipeline, f.model, f.metric) for f in figures]
     assert len(set(cells)) == len(cells)
@@ -145,17 +138,17 @@ def test_every_claim_is_what_the_published_figures_say(study: str) -> None:
     for claim in its.claims:
         (measure,) = [m for m in its.measures if m.name == claim.measure]
         theirs = {p: f.value for p, f in verdict.printed(measure, figures).items()}
-        assert verdicts.gap(claim.ascending, theirs).value > 0, claim.name
+        assert verdict.gap(claim.ascending, theirs).value > 0, claim.name
         if claim.rival:
-            assert verdicts.gap(claim.rival, theirs).value < 0, claim.name
+            assert verdict.gap(claim.rival, theirs).value < 0, claim.name
 
 
 def test_the_groups_of_the_ordering_study() -> None:
-    claims = {claim.name: claim for claim in published_claims.of(ARXIV).claims}
+    claims = {claim.name: claim for claim in claims.of(ARXIV).claims}
     late, early = claims["early-q-collapses"].ascending
     assert set(early) == {"Q-P-KD", "Q-KD-P", "KD-Q-P"}
     assert set(late) == {"P-KD-Q", "KD-P-Q", "P-Q-KD"}
-    gap = verdicts.gap((late, early), {p: f.value for p, f in TEN.items()})
+    gap = verdict.gap((late, early), {p: f.value for p, f in TEN.items()})
     assert gap[1:] == ("P-Q-KD", "Q-KD-P")
     assert TEN["Q-KD-P"].value / TEN["P-Q-KD"].value == pytest.approx(4.298, abs=5e-4)
 
@@ -325,11 +318,11 @@ def test_a_figure_that_cannot_be_trusted_is_never_compared(tmp_path: Path) -> No
 def qwen(root: Path, **sizes: int) -> Path:
     """A tree with the bytes and parameters of Qwen2.5-3B, by the formulas."""
     whole = shapes.named("qwen2.5-3b")
-    pruned = whole.with_ffn([formulas.kept_width(b.ffn, 0.3, 1) for b in whole.blocks])
+    pruned = whole.with_ffn([storage.kept_width(b.ffn, 0.3, 1) for b in whole.blocks])
     for pipeline in ALL:
         tokens = orderings.split(pipeline)
         shape = pruned if "P" in tokens else whole
-        stored = formulas.nf4_bytes(shape, True) if "Q" in tokens else formulas.dense_bytes(shape)
+        stored = storage.nf4_bytes(shape, True) if "Q" in tokens else storage.dense_bytes(shape)
         stored = sizes.get(pipeline, stored)
         add_row(root, pipeline, 0, AS_PUBLISHED[pipeline], 0.02)
         edit(root / f"seed0/evaluations/{pipeline}/size.json", bytes=stored,
@@ -449,7 +442,7 @@ def test_judged_scores_are_preferred_and_have_no_interval(tmp_path: Path) -> Non
 def test_variants_stand_for_the_plain_pipeline() -> None:
     def of(wanted: Any, tokens: Sequence[str]) -> dict[str, Any]:
         stages = {t: orderings.Stage(t, "prune", "a-method", "requantize") for t in tokens}
-        return dict(arms.of(orderings.plan(wanted, stages), "study.yaml"))
+        return dict(orderings.rows_of_arms(orderings.plan(wanted, stages), "study.yaml"))
 
     tokens = ["P.paper", "P", "Q"]
     found = of({"paper": ["P.paper", "Q"], "corrected": ["P", "Q"]}, tokens)
@@ -595,7 +588,7 @@ def test_a_study_without_published_figures(tmp_path: Path) -> None:
     done = command(verdict.main, "--study", tmp_path / "bare.yaml", "--results", tmp_path)
     assert done.returncode == 1
     assert f"{tmp_path}/bare.yaml: the key 'published' is missing" in done.stderr
-    for study in published_claims.REGISTRY:
+    for study in claims.REGISTRY:
         assert study in done.stderr
 
 

@@ -25,7 +25,8 @@ from workflow_fixtures import (
     jobs,
 )
 
-from compression_order import methods, sources
+from compression_order import methods
+from compression_order.common import closure
 
 __all__ = ["after_run", "finished"]  # fixtures
 
@@ -93,7 +94,7 @@ def test_every_job_imported_only_what_its_rule_watches(finished: Finished):
         seen.add(script)
         chosen = [f.split("=")[1] for f in flags if f.startswith("--method=")]
         modules = [methods.REGISTRY[name][1] for name in chosen]
-        known = set(sources.closure(str(root), script, *modules))
+        known = set(closure.closure(str(root), script, *modules))
         assert set(record["files"]) - {registry} <= known, script
     assert seen >= {"src/prune.py", "src/distill.py", "src/quantize.py", "src/measure.py"}
     assert seen >= {"src/base.py", "src/teach.py", "src/reference.py", "src/make_table.py"}

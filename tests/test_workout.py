@@ -16,9 +16,12 @@ from workflow_fixtures import link_archives, repository
 import changes
 import prepare_text
 import verdict
-from compression_order import arms, orderings, planning, published, study, study_file
-from compression_order.errors import HarnessError
-from compression_order.evaluation_demands import Assumed
+from compression_order import orderings
+from compression_order.planning import graph
+from compression_order.results import published
+from compression_order.study import study, parse
+from compression_order.common.errors import HarnessError
+from compression_order.architecture.demands import Assumed
 
 FULL, TWIN = "studies/llm-workout-plan.yaml", "studies/llm-workout-plan.cpu.yaml"
 BOTH = pytest.mark.parametrize("path", [FULL, TWIN])
@@ -32,7 +35,7 @@ def config(path: str) -> dict[str, Any]:
 
 
 def built(path: str) -> study.Study:
-    return study_file.read([Path(ROOT / path)], ROOT)
+    return parse.read([Path(ROOT / path)], ROOT)
 
 
 def figures() -> list[dict[str, str]]:
@@ -46,7 +49,7 @@ def figures() -> list[dict[str, str]]:
 @BOTH
 def test_each_arm_has_all_sixteen_and_refused_is_what_was_published_as_such(path: str) -> None:
     made = built(path)
-    rows = arms.of(made.plan, path)
+    rows = orderings.rows_of_arms(made.plan, path)
     assert list(rows) == ["paper", "corrected", "gptq"]
     for arm, its in rows.items():
         assert set(its) == SIXTEEN, arm
@@ -152,7 +155,7 @@ def test_the_dry_run_lists_its_jobs(path: str, tmp_path: Path) -> None:
 
 def planned(path: str) -> dict[str, Any]:
     made = built(path)
-    jobs = planning.jobs(made, planning.architecture(made), Assumed(0, 64, 300_000, 1000), ROOT)
+    jobs = graph.jobs(made, graph.architecture(made), Assumed(0, 64, 300_000, 1000), ROOT)
     return {job.name: job for job in jobs}
 
 
@@ -169,7 +172,7 @@ def test_the_planned_sizes_are_the_published_ones_that_can_be_trusted() -> None:
     """GiB with one decimal; every usable one but FT-Q's, printed 2.0 and planned 1.92."""
     jobs = planned(FULL)
     usable = published.read(FIGURES, "llm-workout-plan")
-    rows = arms.of(built(FULL).plan, FULL)["paper"]
+    rows = orderings.rows_of_arms(built(FULL).plan, FULL)["paper"]
     far = {}
     for pipeline in SIXTEEN:
         printed = usable.value(pipeline, "size")
@@ -207,7 +210,7 @@ def test_the_plan_needs_no_torch_and_is_told(tmp_path: Path) -> None:
 def finished(root: Path) -> list[str]:
     """A results folder of the twin of known content: pruning costs 100 of 400 answers."""
     made = built(TWIN)
-    parameters = planning.architecture(made).parameters
+    parameters = graph.architecture(made).parameters
     for row in made.plan.rows:
         if row in made.plan.refused:
             continue

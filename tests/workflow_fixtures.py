@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
-from compression_order import settings
+from compression_order.common import declare
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = "studies/smoke.yaml"
@@ -281,7 +281,7 @@ def leaves(described: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted name -> schema of every setting of a method's schema."""
     found: dict[str, Any] = {}
     for name, its in described["properties"].items():
-        if name not in settings.COMMON:
+        if name not in declare.COMMON:
             inner = "properties" in its
             found |= leaves(its, f"{prefix}{name}.") if inner else {f"{prefix}{name}": its}
     return found

@@ -18,21 +18,23 @@ from dataclasses import dataclass, field
 from itertools import combinations, permutations
 from typing import Any
 
-from compression_order.errors import HarnessError
+from compression_order.common.errors import HarnessError
 
 BASE = "base"
-ALL_SUBSETS = "all-subsets"
+ALL = "all"  # the one arm of a study without arms
+
+Rows = Mapping[str, str]  # published pipeline -> the row that stands for it
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What a token means in one study: a kind of stage, its method and its settings."""
+    """What a token means in one study: a kind of stage, its method and the method's settings."""
 
     token: str
     kind: str
     method: str
     on_quantized: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Any = None
 
 
 @dataclass(frozen=True)
@@ -191,11 +193,6 @@ def refusal(pipeline: str, stages: Mapping[str, Stage]) -> str | None:
     return None
 
 
-def descendants(pipeline: str, nodes: Iterable[str]) -> list[str]:
-    """The nodes that a pipeline is a proper prefix of."""
-    return [n for n in nodes if n.startswith(f"{pipeline}-")]
-
-
 def ending_in(tokens: Iterable[str]) -> str:
     """A regular expression for the pipelines whose last stage is one of `tokens`.
 
@@ -203,3 +200,71 @@ def ending_in(tokens: Iterable[str]) -> str:
     """
     alternatives = "|".join(re.escape(token) for token in tokens)
     return rf"(?:[^/]+-)?(?:{alternatives})" if alternatives else r"(?!)"
+
+
+def same_stages(row: str, rows: Sequence[str]) -> list[str]:
+    """The orders of the stages of a row, itself among them."""
+    stages = sorted(split(row))
+    return [other for other in rows if sorted(split(other)) == stages]
+
+
+@dataclass(frozen=True)
+class Orders:
+    """Rows that are orders of the same stages.
+
+    Attributes:
+        stages: the tokens, in the order of the first row.
+        rows: the orders, as in the study.
+    """
+
+    stages: tuple[str, ...]
+    rows: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """`orders of P, KD, Q`."""
+        return f"orders of {', '.join(self.stages)}"
+
+
+def full_orders(rows: Sequence[str]) -> list[Orders]:
+    """Orders at full compression: no other stages with several orders hold theirs and more."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        groups.setdefault(tuple(sorted(split(row))), []).append(row)
+    several = [stages for stages, its in groups.items() if len(its) > 1]
+    return [
+        Orders(split(groups[stages][0]), tuple(groups[stages]))
+        for stages in several
+        if not any(_holds_more(other, stages) for other in several)
+    ]
+
+
+def _holds_more(other: Sequence[str], stages: Sequence[str]) -> bool:
+    return len(other) > len(stages) and all(other.count(s) >= stages.count(s) for s in stages)
+
+
+def rows_of_arms(plan: Plan, source: str) -> dict[str, Rows]:
+    """Which rows of a study stand for which published pipeline, arm by arm.
+
+    A published pipeline has no variants: in the arm that has `P.paper` and `KD.text`, the row
+    `P.paper-KD.text-Q` stands for `P-KD-Q`.
+
+    Args:
+        plan: of the study.
+        source: the study file, for messages.
+
+    Raises:
+        HarnessError: two rows of an arm stand for the same published pipeline.
+    """
+    found: dict[str, Rows] = {}
+    for arm, its in (plan.arms or {ALL: plan.rows}).items():
+        rows: dict[str, str] = {}
+        for row in its:
+            other = rows.setdefault(plain(row), row)
+            if other != row:
+                raise HarnessError(
+                    f"{source}: orderings: the arm {arm!r} holds {other} and {row}, which both "
+                    f"stand for the published {plain(row)}; put them into two arms"
+                )
+        found[arm] = rows
+    return found

@@ -1,52 +1,66 @@
-"""The registry of methods: one row a method, one module a method.
+"""The registry of methods: one row a method, one folder a method.
 
-A row names the module, not the function: the Snakefile reads this table on machines without
-torch, and a stage imports only the method that it runs, so that editing one method makes
-only the checkpoints of that method stale. A module offers `Settings` (a frozen dataclass
-whose fields are the method's schema entry in `schemas/study.schema.yaml`) and `apply`.
+A folder has the name of its method, `-` written as `_`: `settings.py` says what a study may say of
+it and what a plan must know (pure Python), `run.py` does it (torch). A stage imports only the
+method that it runs, so that editing one method makes only the checkpoints of that method stale.
 """
 
 import importlib
+from functools import cache
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from compression_order.errors import HarnessError
+from compression_order.common.errors import HarnessError
 
-# method: (kind of stage, module, and the environment that it runs in where that is not `core`)
-REGISTRY: dict[str, tuple[str, ...]] = {
-    "ffn-neurons": ("prune", "compression_order.methods.ffn_neurons"),
-    "llm-pruner": ("prune", "compression_order.methods.llm_pruner"),
-    "logits": ("distill", "compression_order.methods.logits"),
-    "lora": ("finetune", "compression_order.methods.lora"),
-    "full": ("finetune", "compression_order.methods.full"),
-    "shortgpt": ("prune", "compression_order.methods.shortgpt"),
-    "magnitude": ("prune", "compression_order.methods.magnitude"),
-    "sparsegpt": ("prune", "compression_order.methods.sparsegpt", "quant"),
-    "wanda": ("prune", "compression_order.methods.wanda", "quant"),
-    "nf4": ("quantize", "compression_order.methods.nf4"),
-    "int8": ("quantize", "compression_order.methods.int8"),
-    "gptq": ("quantize", "compression_order.methods.gptq", "quant"),
-    "awq": ("quantize", "compression_order.methods.awq", "quant"),
-}
+if TYPE_CHECKING:
+    from compression_order.methods.kinds import Method
+
+# the first of each kind is the one that its script takes unless told
+REGISTRY = (
+    "ffn-neurons",
+    "llm-pruner",
+    "logits",
+    "lora",
+    "full",
+    "shortgpt",
+    "magnitude",
+    "sparsegpt",
+    "wanda",
+    "nf4",
+    "int8",
+    "gptq",
+    "awq",
+)
+
+
+def folder(method: str) -> str:
+    """Dotted name of a method's package."""
+    return f"{__name__}.{method.replace('-', '_')}"
+
+
+def run_module(method: str) -> str:
+    """Dotted name of the module that does a method's work."""
+    return f"{folder(method)}.run"
+
+
+@cache
+def settings(method: str) -> "type[Method]":
+    """What a study may say of a method.
+
+    Raises:
+        HarnessError: no such method.
+    """
+    if method not in REGISTRY:
+        raise HarnessError(f"{method!r} is not known; use one of {', '.join(REGISTRY)}")
+    found: type[Method] = importlib.import_module(f"{folder(method)}.settings").Settings
+    return found
 
 
 def of_kind(kind: str) -> list[str]:
     """The names of the methods of one kind of stage."""
-    return [name for name, row in REGISTRY.items() if row[0] == kind]
+    return [name for name in REGISTRY if settings(name).kind == kind]
 
 
-def environment(method: str) -> str:
-    """The environment that a method runs in: `core` or `quant`."""
-    row = REGISTRY[method]
-    return row[2] if len(row) > 2 else "core"
-
-
-def load(method: str, kind: str) -> ModuleType:
-    """The module of a method.
-
-    Raises:
-        HarnessError: no such method, or it belongs to another kind of stage.
-    """
-    if method not in of_kind(kind):
-        known = ", ".join(of_kind(kind))
-        raise HarnessError(f"--method: {method!r} is no {kind} method; use one of {known}")
-    return importlib.import_module(REGISTRY[method][1])
+def load(method: str) -> ModuleType:
+    """The module that does a method's work; it needs torch."""
+    return importlib.import_module(run_module(method))

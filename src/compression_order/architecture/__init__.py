@@ -1,0 +1,1 @@
+"""Shapes, sizes and costs of models by formula: no torch, no weights."""

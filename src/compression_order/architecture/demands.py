@@ -1,0 +1,361 @@
+"""What one job takes: tokens, operations, memory, bytes read and written.
+
+Operations are two a multiply-accumulate of `shapes.macs`. A trained token takes three forward
+passes' worth (forward, and backward to inputs and to weights): 6 a weight of linears and head,
+plus attention. Softmaxes over the vocabulary and the optimizer are not counted.
+
+Memory is that of `training.py`: weights, gradients and two moments of AdamW, and with float32
+weights the bf16 copies of the linears that autocast keeps until the backward pass is through.
+All five terms are added as if they peaked together, which they nearly do at the first steps of a
+backward pass; libraries, allocator and files mapped into memory come on top.
+
+On several devices (`distributed.py`) figures are of one of them: weights, gradients and moments
+are shared out, and so are the sequences of a batch. Whole on each device are, for a while, the
+embedding, the head and two layers of mean size (one computes, one is fetched), the gradients of
+the former and of a layer, and the bf16 copies of all linears, which autocast keeps. Before it is
+sharded a device holds the whole model.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from pydantic import Field
+
+from compression_order.architecture.shapes import Architecture, Block, macs
+from compression_order.architecture.storage import BF16, FP32, Storage, dense_bytes
+from compression_order.common.declare import Settings
+
+LOSS_CHUNK = 256  # tokens whose logits are in memory at a time; `losses.chunked`
+SCORE_CHUNK = 128  # likewise; `scoring.CHUNK`
+TAIL = 8  # float32 numbers a token that the teacher's cache keeps of the tail; `teacher.NODES`
+# bytes a logit at the peak: logits in bf16 and float32, and what is derived from them
+ENTROPY_LOGIT, DIVERGENCE_LOGIT, SCORED_LOGIT, ANSWERED_LOGIT = 16, 24, 18, 10
+# what every stage proves itself on: prompts, tokens each, greedy tokens; `stage.Job._probe`
+PROMPTS, PROMPT, ANSWER = 4, 64, 16
+
+
+class Assumed(Settings):
+    """Lengths and counts that a study file does not say, because its data do."""
+
+    conversation: Annotated[
+        int, Field(ge=0, description="mean tokens of a conversation; 0 = the longest allowed")
+    ] = 0
+    question: Annotated[int, Field(ge=1, description="tokens of a question with one answer")] = 64
+    text: Annotated[
+        int, Field(ge=1, description="tokens of a text that is scored whole (max_tokens: 0)")
+    ] = 300_000
+    questions: Annotated[
+        int, Field(ge=1, description="questions of a set that is asked whole (0)")
+    ] = 1000
+
+    def cut(self, longest: int) -> int:
+        """Mean tokens of a conversation that is cut at `longest`."""
+        return min(self.conversation or longest, longest)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One piece of a job: the tokens that pass through the model, and the operations.
+
+    Its devices share both evenly.
+    """
+
+    name: str
+    tokens: int
+    flops: int
+    devices: int = 1
+
+    @property
+    def span(self) -> int:
+        """Operations of one of its devices."""
+        return -(-self.flops // self.devices)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes at the peak of a job.
+
+    On a GPU the teacher's cache stays in the memory of the host (`host`), and only a batch of
+    it at a time comes over; it then is no part of the peak.
+    """
+
+    weights: int
+    gradients: int = 0
+    optimizer: int = 0
+    teacher: int = 0
+    activations: int = 0
+    host: bool = False
+
+    @property
+    def peak(self) -> int:
+        """The sum, on the device."""
+        own = self.weights + self.gradients + self.optimizer + self.activations
+        return own if self.host else own + self.teacher
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one job takes; `read` and `written` are bytes of weights and teacher outputs."""
+
+    parts: tuple[Part, ...]
+    memory: Memory
+    read: int
+    written: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all parts."""
+        return sum(part.tokens for part in self.parts)
+
+    @property
+    def flops(self) -> int:
+        """Operations of all parts."""
+        return sum(part.flops for part in self.parts)
+
+    @property
+    def span(self) -> int:
+        """Operations of one device: what the job waits for."""
+        return sum(part.span for part in self.parts)
+
+    @property
+    def devices(self) -> int:
+        """Devices that the job holds from its start to its end."""
+        return max((part.devices for part in self.parts), default=1)
+
+
+@dataclass(frozen=True)
+class State:
+    """A checkpoint: its shape, and how its linears are stored, None where it is dense.
+
+    `adapter`: parameters of the adapter beside the weights, in bf16.
+    """
+
+    shape: Architecture
+    storage: Storage | None = None
+    adapter: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of its weights as stored."""
+        weights = self.storage.bytes(self.shape) if self.storage else dense_bytes(self.shape)
+        return weights + BF16 * self.adapter
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Steps of batches of sequences; `mean` is the length that counts, `longest` the cut.
+
+    Attributes:
+        steps: optimizer steps.
+        batch: sequences a batch.
+        mean: tokens a sequence, on average.
+        longest: tokens a sequence, at most.
+        accumulation: batches a step.
+        weight: bytes of a weight, and of its gradient.
+        moments: bytes of a weight's two moments.
+        heads: how often a token's logits are made: once, or once a term of the loss.
+        devices: that share the batches and the weights.
+        adapter: parameters of the adapter that trains on frozen bf16 weights; 0: all weights do.
+        rounded: whether the forward pass rounds the linears' weights to a grid.
+    """
+
+    steps: int
+    batch: int
+    mean: int
+    longest: int
+    accumulation: int = 1
+    weight: int = FP32
+    moments: float = 2 * FP32
+    heads: int = 1
+    devices: int = 1
+    adapter: int = 0
+    rounded: bool = False
+
+    @property
+    def sequences(self) -> int:
+        """Sequences of all steps."""
+        return self.steps * self.accumulation * self.batch
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all steps."""
+        return self.sequences * self.mean
+
+
+def moment_bytes(optimizer: str, weight: int) -> float:
+    """Bytes of a weight's two moments: as the weight, or 8 bits and a float32 a block of 256."""
+    return 2 * (1 + FP32 / 256) if optimizer == "adamw-8bit" else 2 * weight
+
+
+def forward(
+    shape: Architecture, name: str, sequences: int, length: int, predicted: int | None = None
+) -> Part:
+    """Forward passes; the head at `predicted` positions of all, None: at every one."""
+    tokens = sequences * length
+    head = tokens if predicted is None else predicted
+    return Part(name, tokens, 2 * macs(shape, sequences, length, head).total)
+
+
+def trained(shape: Architecture, name: str, how: TrainingRun) -> Part:
+    """Training steps; the head at every position, an upper bound where prompts are masked.
+
+    Frozen weights take no gradient: two forward passes' worth instead of three, and the adapter.
+    """
+    whole = forward(shape, name, how.sequences, how.mean, how.heads * how.tokens)
+    flops = (2 if how.adapter else 3) * whole.flops + 6 * how.adapter * how.tokens
+    return Part(name, whole.tokens, flops, how.devices)
+
+
+def proof(shape: Architecture) -> Part:
+    """The logits of the probe's prompts, and its greedy answers."""
+    logits = forward(shape, "proof", PROMPTS, PROMPT)
+    answers = forward(shape, "proof", PROMPTS, PROMPT + ANSWER, PROMPTS * ANSWER)
+    return Part("proof", logits.tokens + answers.tokens, logits.flops + answers.flops)
+
+
+def layer_bytes(shape: Architecture, block: Block, tokens: int, length: int) -> int:
+    """What one decoder layer keeps for its backward pass under bf16 autocast.
+
+    By the method of Korthikanti et al. 2022 (arXiv 2205.05198, section 4.1) for this block; a
+    token keeps, with h channels, a channels of query heads and f feed-forward neurons:
+
+    - two norms: input and normalized input in float32, 16 h, and one root each, 8;
+    - bf16 inputs of the five linears that read the stream, 10 h (autocast copies for each);
+    - attention: queries, keys and values, repeated for all query heads, and the output in
+      bf16, 8 a, and float32 log-sums, 4 a head; the square of scores is never stored (fused
+      kernels); the bf16 mask of a padded batch, 2 a position of the sequence;
+    - feed-forward: gate, its SiLU, up and their product in bf16, 8 f.
+
+    No recomputation, no dropout. Equal to what torch saves on the CPU (tests/test_plan.py).
+    """
+    each = 26 * shape.hidden + 8 * shape.attention(block) + 8 * block.ffn
+    return tokens * (each + 4 * block.heads + 8 + 2 * length)
+
+
+def training_memory(shape: Architecture, how: TrainingRun, teacher: int, logit: int) -> Memory:
+    """The peak of a training step; `logit`: bytes a logit of the loss, see above.
+
+    The loss adds its chunk of logits, the float32 gradient of the head that is made in the same
+    pass, and the head in bf16.
+    """
+    tokens = -(-how.batch // how.devices) * how.longest
+    chunk = min(LOSS_CHUNK, tokens) * shape.vocabulary * logit
+    layers = sum(layer_bytes(shape, block, tokens, how.longest) for block in shape.blocks)
+    last = 2 * FP32 * shape.hidden * tokens  # the last norm: its input, and normalized
+    if how.adapter:
+        return Memory(
+            weights=BF16 * shape.parameters + how.weight * how.adapter,
+            gradients=how.weight * how.adapter,
+            optimizer=round(how.moments * how.adapter),
+            teacher=teacher,
+            activations=layers + last + chunk,
+        )
+    copies = BF16 * sum(shape.linears) if how.weight > BF16 else 0
+    if how.rounded:  # the rounded weights, and how far they are from the trained ones
+        copies += 2 * how.weight * sum(shape.linears)
+    own = -(-shape.parameters // how.devices)
+    # whole for a while where weights are sharded: embedding and head, and layers in turn
+    root, layer = shape.other, sum(shape.linears) // shape.layers
+    gathered, reduced = (root + 2 * layer, root + layer) if how.devices > 1 else (0, 0)
+    training = Memory(
+        weights=how.weight * (own + gathered) + copies,
+        gradients=how.weight * (own + reduced),
+        optimizer=round(how.moments * own),
+        teacher=teacher,
+        activations=layers + last + chunk + (how.heads * how.weight + BF16) * shape.head,
+    )
+    loaded = how.weight * (shape.parameters + own) if how.devices > 1 else 0
+    return _highest([training, Memory(loaded, teacher=teacher)])
+
+
+def passing(shape: Architecture, batch: int, length: int, logits: int) -> int:
+    """Bytes of activations of a forward pass: the widest layer's, and the logits' bytes."""
+    widest = max(layer_bytes(shape, block, batch * length, length) for block in shape.blocks)
+    return widest + logits
+
+
+def stored(parent: State, child: State, teacher: int) -> tuple[int, int]:
+    """Bytes that a stage reads and writes; what is quantized anew is first written dense, aside."""
+    aside = dense_bytes(child.shape) if child.storage and not child.adapter else 0
+    return parent.bytes + teacher, child.bytes + aside
+
+
+def prune(
+    parent: State, child: State, calibration: Part | None, batch: int, cut: int, how: TrainingRun
+) -> Demand:
+    """Calibrate on the whole width, cut, recover on the new one.
+
+    Args:
+        parent: what is pruned.
+        child: what is left.
+        calibration: the calibration pass; None where the score needs none.
+        batch: sequences a calibration batch.
+        cut: longest of them, tokens.
+        how: the recovery.
+    """
+    recovery = [trained(child.shape, "recovery", how)] if how.steps else []
+    parts = ([calibration] if calibration else []) + recovery + [proof(child.shape)]
+    weights = FP32 * parent.shape.parameters
+    observed = Memory(weights)
+    if calibration:
+        copies = BF16 * sum(parent.shape.linears)
+        observed = Memory(weights + copies, activations=passing(parent.shape, batch, cut, 0))
+    peaks = [observed]
+    if recovery:
+        peaks.append(training_memory(child.shape, how, 0, ENTROPY_LOGIT))
+    return Demand(tuple(parts), _highest(peaks), *stored(parent, child, 0))
+
+
+def tune(
+    parent: State, child: State, how: TrainingRun, teacher: int = 0, logit: int = ENTROPY_LOGIT
+) -> Demand:
+    """Fine-tune, or distil with `teacher` bytes of its cache; `logit`: bytes a logit."""
+    parts = [trained(child.shape, "training", how)] if how.steps else []
+    memory = training_memory(child.shape, how, teacher, logit)
+    read, written = stored(parent, child, teacher)
+    return Demand((*parts, proof(child.shape)), memory, read, written)
+
+
+def quantize(parent: State, child: State, calibration: Part | None = None) -> Demand:
+    """Store dense and quantized, and prove: the bf16 model, its proved copy and the quantized one.
+
+    A method that calibrates works on a copy of the model before: no more than those weights.
+    """
+    logits = PROMPTS * PROMPT * child.shape.vocabulary * BF16
+    memory = Memory(
+        weights=2 * dense_bytes(child.shape) + child.bytes,
+        activations=passing(child.shape, PROMPTS, PROMPT, logits),
+    )
+    parts = [calibration] if calibration else []
+    return Demand((*parts, proof(child.shape)), memory, *stored(parent, child, 0))
+
+
+def cached(demand: Demand, on_gpu: bool) -> Demand:
+    """The demand of a job that holds the teacher's cache: in the host's memory, beside a GPU."""
+    return replace(demand, memory=replace(demand.memory, host=on_gpu))
+
+
+def _highest(memories: Iterable[Memory]) -> Memory:
+    return max(memories, key=lambda memory: memory.peak)
+
+
+def cache_bytes(shape: Architecture, tokens: int, documents: int, k: int) -> int:
+    """The teacher's cache as stored: k ids and bf16-sized log-probabilities a token, the tail.
+
+    Two numbers a document, and the rows of vocabulary.
+    """
+    ident = 2 if shape.vocabulary <= 2**16 else 4
+    return tokens * ((ident + 2) * k + FP32 * TAIL) + 16 * documents + 8
+
+
+def teach(teacher: State, documents: int, mean: int, longest: int, k: int, eight: bool) -> Demand:
+    """Run the teacher over the training split, document by document; `eight`: int8 linears."""
+    shape, tokens = teacher.shape, documents * mean
+    written = cache_bytes(shape, tokens, documents, k)
+    memory = Memory(
+        weights=dense_bytes(shape) - (sum(shape.linears) if eight else 0),
+        teacher=2 * written,  # its parts, and the whole that is stored
+        activations=passing(shape, 1, longest, longest * shape.vocabulary * SCORED_LOGIT),
+    )
+    return Demand((forward(shape, "teacher", documents, mean),), memory, teacher.bytes, written)

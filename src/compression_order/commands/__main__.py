@@ -1,0 +1,5 @@
+"""`python -m compression_order.commands` is `compression-order`, without an installation."""
+
+from compression_order.commands.entry import main
+
+main()

@@ -1,0 +1,45 @@
+"""The entry point `compression-order`: one word for each thing that no rule of the workflow does.
+
+compression-order plan --study config.yaml
+compression-order COMMAND --help
+"""
+
+import importlib
+import sys
+
+from compression_order.common import declare, errors
+
+# word -> the module with its flags and its work, and what it does
+COMMANDS = {
+    "plan": ("plan_study", "say what a study will take, before anything runs"),
+    "summary": ("print_summary", "print what a finished study says"),
+    "verdict": ("judge_claims", "hold a finished study against the published one that it names"),
+    "changes": ("print_changes", "print what each stage of a finished study changed"),
+    "costs": ("sum_costs", "sum what making the checkpoints of a study took"),
+    "utilization": ("draw_utilization", "draw how busy the device was along each order"),
+    "record": ("pack_record", "pack or unpack what a table is made from, without weights"),
+}
+
+
+def main() -> None:
+    """Run one command."""
+    errors.run(run)
+
+
+def run(argv: list[str] | None = None) -> None:
+    """Run the command that the arguments name.
+
+    Raises:
+        HarnessError: no such command, a wrong flag, or what the command finds wrong.
+    """
+    given = sys.argv[1:] if argv is None else argv
+    parser = declare.Parser(__doc__, prog="compression-order")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for word, (name, meaning) in COMMANDS.items():
+        if not given or given[0] != word:
+            commands.add_parser(word, help=meaning)
+            continue
+        module = importlib.import_module(f"compression_order.commands.{name}")
+        module.add_flags(commands.add_parser(word, doc=module.__doc__, help=meaning))
+    args = parser.parse_args(given)
+    module.run(args)

@@ -1,0 +1,85 @@
+r"""Say what a study will take before anything runs: sizes, operations, memory, hours.
+
+    compression-order plan --study config.yaml --device cpu-2-cores --utilization 0.3
+
+Needs no weights, no network and no torch. Writes one row a job, a part of a job or a total, all
+figures of one copy of a job: results/<study>/plan.csv. After a run what the jobs took (costs/)
+stands beside what was planned; without one these cells are empty.
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+from compression_order.architecture.demands import Assumed
+from compression_order.common import declare, files
+from compression_order.common.errors import HarnessError
+from compression_order.common.writing import csv_of_rows
+from compression_order.planning import (
+    devices,
+    foresight,
+    graph,
+    measured,
+    screen,
+    sheet,
+    timetable,
+)
+from compression_order.statistics import normal_power
+from compression_order.study import parse
+
+
+def add_flags(parser: declare.Parser) -> None:
+    """The flags of the command."""
+    add = parser.add_argument
+    declare.add_study(parser)
+    add("--architecture", help="plan for architectures/NAME.json (default: the study's model)")
+    add("--csv", type=Path, help="file to write (default: results/<study>/plan.csv)")
+    add("--results", type=Path, help="folder of a run (default: results/<study>)")
+    group = parser.add_argument_group("device")
+    known = ", ".join(devices.DEVICES)
+    usual = ", ".join(f"{name} for {where}" for where, name in devices.USUAL.items())
+    group.add_argument("--device", help=f"{known} (default: by the study's device, {usual})")
+    group.add_argument(
+        "--utilization", type=float, default=0.3, help="share of its peak, 0 to 1 (default: 0.3)"
+    )
+    declare.add_flags(parser, Assumed, "what the data decide, assumed here")
+    add(
+        "--paired-sd",
+        type=float,
+        default=normal_power.PAIRED_SD,
+        help="of two orders over conversations, nats per token (default: %(default)s)",
+    )
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse numbers out of their range."""
+    if not 0 < args.utilization <= 1:
+        raise HarnessError(
+            f"--utilization: {args.utilization} is not a share; give more than 0, at most 1"
+        )
+    if not 0 < args.paired_sd < math.inf:
+        raise HarnessError(f"--paired-sd: {args.paired_sd} is no spread; give more than 0")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Plan, write, show."""
+    check(args)
+    assumed = declare.read(Assumed, vars(args))
+    asked = parse.read(args.study, files.WORKFLOW)
+    device = args.device or devices.USUAL[asked.device]
+    pace = sheet.Pace(device, devices.named(device), args.utilization)
+    shape = graph.architecture(asked, args.architecture)
+    planned = graph.jobs(asked, shape, assumed, files.WORKFLOW)
+    path = timetable.critical_path(planned)
+    results = args.results or Path("results", asked.name)
+    # what ran is the study's own model
+    took = {} if args.architecture else measured.of(planned, asked.seeds, results)
+    totals = sheet.totals(asked, planned, path, assumed, pace)
+    table = list(sheet.rows(planned, totals, pace, took))
+    suffix = f".{args.architecture}" if args.architecture else ""
+    out = args.csv or Path("results", asked.name, f"plan{suffix}.csv")
+    files.write_text(out, csv_of_rows(sheet.COLUMNS, table))
+    print(*screen.told(table, planned, path, pace), sep="\n\n")
+    print("\npower (80%, 5% two-sided):", *foresight.lines(asked, args.paired_sd), sep="\n- ")
+    print(screen.premises(pace, assumed, args.paired_sd))
+    print(f"Written: {out}")

@@ -1,0 +1,1 @@
+"""What observes a process: its time, memory, utilization and energy. No result depends on it."""

@@ -1,0 +1,293 @@
+"""Scores of a checkpoint on a text: perplexity under two protocols, and fidelity to the base.
+
+One forward pass a sequence serves every score. Sequences go through one at a time: a score
+then depends on its own tokens alone, never on the padding of a neighbour.
+"""
+
+import argparse
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from compression_order.checkpoint.stored import Checkpoint
+from compression_order.common import files, process
+from compression_order.common.errors import HarnessError
+from compression_order.costs import meter
+from compression_order.study.settings import Opening
+from compression_order.text import chat
+
+CHUNK = 128  # tokens whose logits are in memory at a time
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is scored.
+
+    Attributes:
+        protocol: `windows` or `documents`.
+        sequences: token ids.
+        seq_len: length of a window in tokens; 0 for whole documents.
+        context: leading tokens of every sequence that are read but not predicted, at least 1.
+    """
+
+    protocol: str
+    sequences: list[list[int]]
+    seq_len: int = 0
+    context: int = 1
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the token ids: equal digests are equal samples."""
+        return files.digest([self.protocol, self.context, self.sequences])
+
+
+def windows(
+    tokenizer: PreTrainedTokenizerBase, text: Path, seq_len: int, max_tokens: int
+) -> Sample:
+    """Non-overlapping windows over the concatenated documents: the literature's protocol.
+
+    Documents are joined by a blank line, tokenized without special tokens, cut into windows of
+    `seq_len`; the first `max_tokens // seq_len` are scored (0: all), a remainder is dropped.
+
+    Raises:
+        HarnessError: the text is shorter than one window.
+    """
+    if 0 < max_tokens < seq_len:
+        raise HarnessError(
+            f"max_tokens {max_tokens} is less than one window of seq_len {seq_len}; raise "
+            "max_tokens or lower seq_len"
+        )
+    joined = "\n\n".join(record["text"] for record in files.read_lines(text))
+    # a text is longer than its tokens: do not tokenize a corpus for its first page
+    limit = max_tokens * 12 if max_tokens else None
+    ids = tokenizer(joined[:limit], add_special_tokens=False)["input_ids"]
+    ids = ids[:max_tokens] if max_tokens else ids
+    starts = range(0, len(ids) - seq_len + 1, seq_len)
+    if not starts:
+        raise HarnessError(
+            f"{text} has {len(ids)} tokens, fewer than one window of {seq_len}; lower seq_len or "
+            "use a longer text"
+        )
+    return Sample("windows", [ids[i : i + seq_len] for i in starts], seq_len)
+
+
+def documents(
+    tokenizer: PreTrainedTokenizerBase, text: Path, splits: Path, score_opening: bool = False
+) -> Sample:
+    """The whole held-out conversations in the chat template, not cut: the paper's protocol.
+
+    The opening that the template gives to all of them (a system message, where it adds one by
+    itself) is read and not predicted: the same few tokens in every document would weigh more
+    than what was said, and would tie the documents' losses together. `score_opening` predicts
+    all but the very first token, as published.
+    """
+    encoded = chat.encode(tokenizer, chat.records(text, splits, "held_out"))
+    sequences = [document.ids for document in encoded]
+    opening = 1 if score_opening else max(1, _shared_opening(sequences))
+    return Sample("documents", sequences, context=opening)
+
+
+def _shared_opening(sequences: Sequence[Sequence[int]]) -> int:
+    """How many leading tokens all sequences share; 0 for a single sequence."""
+    if len(sequences) < 2:
+        return 0
+    columns = zip(*sequences, strict=False)  # the shortest sequence ends them
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+
+
+def hidden(model: PreTrainedModel, ids: Sequence[int], context: int) -> Tensor:
+    """[tokens - context, width]: the last hidden states that predict the tokens after `context`."""
+    with torch.no_grad():
+        read = torch.tensor([ids], device=model.device)
+        states: Tensor = model.base_model(read, use_cache=False).last_hidden_state
+    return states[0, context - 1 : -1]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The base model on a sample, kept as hidden states: 85 times less than its logits.
+
+    Attributes:
+        head: [vocabulary, width], the base's output embedding.
+        states: of each sequence, [predicted tokens, width].
+        digest: of the sample.
+    """
+
+    head: Tensor
+    states: tuple[Tensor, ...]
+    digest: str
+
+    def logits(self, sequence: int, rows: slice) -> Tensor:
+        """[n, vocabulary]: the base's logits at some tokens of a sequence."""
+        return (self.states[sequence][rows] @ self.head.T).float()
+
+    def to(self, device: torch.device) -> "Reference":
+        """The same on a device."""
+        states = tuple(states.to(device) for states in self.states)
+        return Reference(self.head.to(device), states, self.digest)
+
+    def write(self, path: Path) -> None:
+        """Store as safetensors."""
+        counts = torch.tensor([len(s) for s in self.states])
+        tensors = {"head": self.head, "states": torch.cat(self.states), "counts": counts}
+        with files.replacing(path) as aside:
+            save_file(tensors, aside, {"sample_sha256": self.digest})
+
+    @classmethod
+    def read(cls, path: Path, device: torch.device) -> "Reference":
+        """Read what `write` stored, onto a device.
+
+        Raises:
+            HarnessError: there is no such file.
+        """
+        if not path.exists():
+            raise HarnessError(f"{path} does not exist; run src/reference.py first")
+        with safe_open(path, "pt") as stored:
+            digest = stored.metadata()["sample_sha256"]
+            tensors = {name: stored.get_tensor(name).to(device) for name in stored.keys()}
+        states = tensors["states"].split(tensors["counts"].tolist())
+        return cls(tensors["head"], states, digest)
+
+
+def reference(model: PreTrainedModel, sample: Sample) -> Reference:
+    """Run the base model over a sample."""
+    states = tuple(hidden(model, ids, sample.context).cpu() for ids in sample.sequences)
+    head = model.get_output_embeddings().weight.detach().cpu()
+    return Reference(head, states, sample.digest)
+
+
+@dataclass
+class Scores:
+    """Per sequence of a sample.
+
+    Attributes:
+        losses: mean loss of the predicted tokens, nats.
+        counts: predicted tokens.
+        kl: mean KL(base || model), nats; empty without a reference.
+        agreement: share of tokens whose likeliest next token is the base's; likewise.
+        token_kl: KL of every token of the sample, in its order; likewise.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    kl: list[float] = field(default_factory=list)
+    agreement: list[float] = field(default_factory=list)
+    token_kl: list[float] = field(default_factory=list)
+
+
+def score(
+    model: PreTrainedModel, sample: Sample, against: Reference | None = None
+) -> Iterator[Scores]:
+    """Score a sample, sequence by sequence; yields the growing scores after each.
+
+    Raises:
+        HarnessError: the reference was made of another sample.
+    """
+    if against and against.digest != sample.digest:
+        raise HarnessError(
+            "the reference was made of another sample than the one to score (its hash differs); "
+            "delete the study's reference file and run again"
+        )
+    head = model.get_output_embeddings().weight
+    scores = Scores()
+    for i, ids in enumerate(sample.sequences):
+        states = hidden(model, ids, sample.context)
+        targets = torch.tensor(ids[sample.context :], device=states.device)
+        sums = torch.zeros(3, dtype=torch.float64, device=states.device)
+        for begin in range(0, len(states), CHUNK):
+            rows = slice(begin, begin + CHUNK)
+            logits = (states[rows] @ head.T).detach().float()
+            base = against.logits(i, rows) if against else None
+            kl = None if base is None else token_kl(logits, base)
+            sums += _sums(logits, targets[rows], base, kl)
+            scores.token_kl += [] if kl is None else kl.tolist()
+        loss, divergence, agreement = (sums / len(states)).tolist()
+        scores.losses.append(loss)
+        scores.counts.append(len(states))
+        if against:
+            scores.kl.append(divergence)
+            scores.agreement.append(agreement)
+        yield scores
+
+
+def token_kl(logits: Tensor, base: Tensor) -> Tensor:
+    """[tokens]: KL(base || model), nats."""
+    log_probs, base_log_probs = logits.log_softmax(-1), base.log_softmax(-1)
+    return (base_log_probs.exp() * (base_log_probs - log_probs)).sum(-1).double()
+
+
+def _sums(logits: Tensor, targets: Tensor, base: Tensor | None, kl: Tensor | None) -> Tensor:
+    loss = F.cross_entropy(logits, targets, reduction="sum").double()
+    if base is None or kl is None:
+        return torch.stack([loss, loss * 0, loss * 0])
+    agreement = (base.argmax(-1) == logits.argmax(-1)).sum().double()
+    return torch.stack([loss, kl.sum(), agreement])
+
+
+def weighted_mean(values: Sequence[float], counts: Sequence[int]) -> float:
+    """The mean of values weighted by token counts."""
+    return math.fsum(v * c for v, c in zip(values, counts, strict=True)) / sum(counts)
+
+
+def perplexity(sample: Sample, scores: Scores) -> float:
+    """The exponential of the mean loss: over tokens (windows) or over documents (documents)."""
+    if sample.protocol == "windows":
+        return math.exp(weighted_mean(scores.losses, scores.counts))
+    return math.exp(math.fsum(scores.losses) / len(scores.losses))
+
+
+def perplexity_record(sample: Sample, scores: Scores) -> dict[str, Any]:
+    """The entry of one text in `perplexity.json`."""
+    return {
+        "protocol": sample.protocol,
+        "seq_len": sample.seq_len,
+        "context": sample.context,
+        "sample_sha256": sample.digest,
+        "tokens": sum(scores.counts),
+        "losses": scores.losses,
+        "counts": scores.counts,
+        "perplexity": perplexity(sample, scores),
+    }
+
+
+def fidelity_record(text: str, sample: Sample, scores: Scores) -> dict[str, Any]:
+    """`fidelity.json`: token-weighted means, the values of each document, the 99th percentile."""
+    return {
+        "text": text,
+        "sample_sha256": sample.digest,
+        "tokens": sum(scores.counts),
+        "counts": scores.counts,
+        "kl": weighted_mean(scores.kl, scores.counts),
+        "kl_per_document": scores.kl,
+        "kl_p99": float(np.quantile(scores.token_kl, 0.99)),
+        "top1_agreement": weighted_mean(scores.agreement, scores.counts),
+        "top1_agreement_per_document": scores.agreement,
+    }
+
+
+def write_reference(args: argparse.Namespace, opening: Opening) -> None:
+    """Keep the base's hidden states on the held-out conversations.
+
+    Args:
+        args: model, text, splits, out, device, threads and costs.
+        opening: how whole conversations are scored.
+    """
+    device = process.start(args.threads, device=args.device)
+    costs = meter.Costs("reference", args.threads)
+    base = Checkpoint.open(args.model)
+    model = base.model(torch.bfloat16, device)
+    costs.loaded()
+    sample = documents(base.tokenizer, args.text, args.splits, opening.score_opening)
+    reference(model, sample).write(args.out)
+    costs.write(args.costs)

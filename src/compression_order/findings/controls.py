@@ -1,0 +1,203 @@
+"""Control arms and grids, found by what the stages of a study are, not by how they are called.
+
+A control is a stage that is its twin but for one thing: P without recovery (the same method and
+settings, no training steps), KD with alpha 0 (no teacher), FT (no teacher, as many conversations
+as KD). Wherever the study has a row and the same row with the twin in its place, the two are
+compared; what is not there is reported as not in this study.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from compression_order import methods, orderings
+from compression_order.common import declare
+from compression_order.common.declare import Role
+from compression_order.findings.comparisons import Asked
+from compression_order.results.guards import Records
+from compression_order.statistics import estimates
+
+UNKNOWN = "unknown"  # the kind of a method that this version does not have
+
+
+@dataclass(frozen=True)
+class Token:
+    """A stage as its manifests record it."""
+
+    token: str
+    kind: str
+    method: str
+    settings: Mapping[str, Any]
+
+    @property
+    def trained(self) -> int:
+        """Conversations that its training reads, repeats counted; 0 without training."""
+        return sum(
+            its["steps"] * its.get("batch_size", 1) * its.get("accumulation", 1)
+            for its in self.settings.values()
+            if isinstance(its, Mapping) and "steps" in its
+        )
+
+    @property
+    def untrained(self) -> dict[str, Any]:
+        """Its settings without those of a training."""
+        return {
+            key: value
+            for key, value in self.settings.items()
+            if not (isinstance(value, Mapping) and "steps" in value)
+        }
+
+    @property
+    def strength(self) -> tuple[Any, ...]:
+        """How much it prunes, or by which method it quantizes."""
+        return (self.method, *(str(self.settings.get(key)) for key in self._with(Role.STRENGTH)))
+
+    @property
+    def teachless(self) -> dict[str, Any]:
+        """The settings of a distillation that have nothing to do with its teacher."""
+        taught = self._with(Role.TEACHING)
+        return {key: value for key, value in self.settings.items() if key not in taught}
+
+    def _with(self, role: Role) -> list[str]:
+        if self.kind == UNKNOWN:
+            return []
+        return declare.with_role(methods.settings(self.method), role)
+
+
+def tokens(records: Records) -> dict[str, Token]:
+    """Every stage of the study, from the first manifest that ends in it."""
+    found: dict[str, Token] = {}
+    for pipeline, replicates in records.items():
+        if pipeline != orderings.BASE:
+            manifest, token = replicates[0].checkpoint, orderings.last(pipeline)
+            method = str(manifest.get("method"))
+            known = method in methods.REGISTRY
+            kind = methods.settings(method).kind if known else UNKNOWN
+            found.setdefault(token, Token(token, kind, method, manifest.get("settings") or {}))
+    return found
+
+
+def budget(row: str, known: Mapping[str, Token]) -> int:
+    """Conversations that all trainings of a row read."""
+    return sum(known[token].trained for token in orderings.split(row) if token in known)
+
+
+def trained_tokens(row: str, records: Records) -> int:
+    """Tokens that the losses of all trainings of a row counted, as its manifests say."""
+    total = 0
+    for prefix in orderings.prefixes(row) if row != orderings.BASE else []:
+        claims = records[prefix][0].checkpoint.get("claims", {}) if prefix in records else {}
+        total += sum(int(its["tokens"]) for its in claims.values() if _is_training(its))
+    return total
+
+
+def _is_training(claim: Any) -> bool:
+    return isinstance(claim, Mapping) and {"steps", "tokens"} <= claim.keys()
+
+
+def twins(known: Mapping[str, Token]) -> Iterator[tuple[str, str, str]]:
+    """(what the control leaves out, the token with it, the control)."""
+    for token in known.values():
+        for other in known.values():
+            why = _control(token, other)
+            if why:
+                yield why, token.token, other.token
+
+
+def _control(token: Token, other: Token) -> str | None:
+    """What `other` leaves out of `token`, if it is a control of it."""
+    same = (token.kind, token.method) == (other.kind, other.method)
+    if same and token.kind == "prune" and token.trained and not other.trained:
+        return "recovery" if token.untrained == other.untrained else None
+    if token.kind != "distill" or not token.settings.get("alpha"):
+        return None
+    if same and other.settings.get("alpha") == 0 and token.teachless == other.teachless:
+        return "teacher (alpha 0)"
+    if other.kind == "finetune" and token.trained == other.trained:
+        return f"teacher (fine-tuning, {other.method})"
+    return None
+
+
+def asked(rows: Sequence[str], known: Mapping[str, Token]) -> list[Asked]:
+    """Every row over the same row with a control in the place of its twin."""
+    family: list[Asked] = []
+    for leaves_out, token, control in twins(known):
+        for row in rows:
+            parts = orderings.split(row)
+            other = orderings.join([control if part == token else part for part in parts])
+            if token in parts and other in rows:
+                label = {"leaves_out": leaves_out, "with": row, "control": other}
+                budgets = [budget(row, known), budget(other, known)]
+                family.append(({**label, "conversations": budgets}, estimates.pair(row, other)))
+    return family
+
+
+def equal_budget(rows: Sequence[str], known: Mapping[str, Token]) -> list[Asked]:
+    """Rows of other stages that compress alike, in one order, and train equally much."""
+    family: list[Asked] = []
+    for one, other in combinations(rows, 2):
+        spent = budget(one, known)
+        differ = Counter(orderings.split(one)) != Counter(orderings.split(other))
+        alike = _compression(one, known) == _compression(other, known)
+        if spent and differ and alike and spent == budget(other, known):
+            label = {"first": one, "second": other, "conversations": spent}
+            family.append((label, estimates.pair(one, other)))
+    return family
+
+
+def _compression(row: str, known: Mapping[str, Token]) -> list[str]:
+    """What makes a row small, in order, without the trainings."""
+    its = [known[token] for token in orderings.split(row) if token in known]
+    return [f"{t.method} {t.untrained}" for t in its if t.kind in ("prune", "quantize")]
+
+
+def grid(rows: Sequence[str], known: Mapping[str, Token]) -> list[tuple[str, str]]:
+    """(X, Y) of a grid of strengths: prunings by quantizations with both orders and both alone.
+
+    None where neither stage comes in several strengths.
+    """
+    prunings = [t for t in known.values() if t.kind == "prune"]
+    quantizations = [t for t in known.values() if t.kind == "quantize"]
+    cells = [
+        (p.token, q.token)
+        for p in prunings
+        for q in quantizations
+        if {p.token, q.token, f"{p.token}-{q.token}", f"{q.token}-{p.token}"} <= set(rows)
+    ]
+    strengths = {(known[p].strength, known[q].strength) for p, q in cells}
+    return cells if len(strengths) > 1 else []
+
+
+def weaker(cells: Sequence[tuple[str, str]]) -> list[Asked]:
+    """Which stage of a cell does more damage alone, and which order of the two."""
+    family: list[Asked] = []
+    for x, y in cells:
+        label = {"prune": x, "quantize": y}
+        family.append(({**label, "compares": "alone"}, estimates.pair(x, y)))
+        orders = estimates.pair(f"{x}-{y}", f"{y}-{x}")
+        family.append(({**label, "compares": "orders"}, orders))
+    return family
+
+
+def weaker_first(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Whether the order that begins with the weaker stage is better, cell by cell.
+
+    Args:
+        entries: of the family of `weaker`, tested.
+    """
+    found = []
+    for alone, orders in zip(entries[::2], entries[1::2], strict=True):
+        prune_weaker, prune_first_better = alone["log_ratio"] < 0, orders["log_ratio"] < 0
+        found.append(
+            {
+                "prune": alone["prune"],
+                "quantize": alone["quantize"],
+                "weaker": alone["prune"] if prune_weaker else alone["quantize"],
+                "weaker_is_certain": alone["separable"],
+                "weaker_first_is_better": prune_weaker == prune_first_better,
+                "orders_separable": orders["separable"],
+            }
+        )
+    return found

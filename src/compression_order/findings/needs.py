@@ -1,0 +1,90 @@
+"""What a finished study says a later one needs: its paired variances through `power.py`."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from compression_order.results.records import Task
+from compression_order.statistics import multiplicity, normal_power, power
+from compression_order.statistics.estimates import Sample
+
+RATIOS = (1.01, 1.02, 1.05, 1.1)  # perplexity ratios that a reader may care for
+DIFFERENCES = (0.01, 0.02, 0.05, 0.1)  # of accuracy
+
+
+def of_text(sample: Sample, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Units, tokens and seeds that ratios between orders need; None without two orders or units.
+
+    Standard deviations are medians over the pairs. Units are counted with seeds as they are, and
+    seeds with text without end: each says what is needed where the other is no limit.
+    """
+    if not pairs or len(sample.weights) < 2:
+        return None
+    sd = float(np.median([pair["sd_units"] for pair in pairs]))
+    seeds = None if sample.seeds == 1 else float(np.median([pair["sd_seeds"] for pair in pairs]))
+    corrected = multiplicity.ALPHA / len(pairs)
+    return {
+        "sd_units": sd,
+        "sd_seeds": seeds,
+        "smallest_ratio": math.exp(power.smallest_effect(sd, len(sample.weights))),
+        "smallest_ratio_corrected": math.exp(
+            power.smallest_effect(sd, len(sample.weights), corrected)
+        ),
+        "needed": [_needed(ratio, sd, seeds, sample.tokens, corrected) for ratio in RATIOS],
+    }
+
+
+def _needed(
+    ratio: float, sd: float, seeds: float | None, tokens: float, corrected: float
+) -> dict[str, Any]:
+    effect = math.log(ratio)
+    alone = power.units_needed(effect, sd)
+    among = power.units_needed(effect, sd, corrected)
+    return {
+        "ratio": ratio,
+        "units": alone,
+        "tokens": None if alone is None else math.ceil(alone * tokens),
+        "units_corrected": among,
+        "tokens_corrected": None if among is None else math.ceil(among * tokens),
+        "seeds": _seeds(effect, seeds, multiplicity.ALPHA),
+        "seeds_corrected": _seeds(effect, seeds, corrected),
+    }
+
+
+def _seeds(effect: float, sd: float | None, alpha: float) -> int | None:
+    """Seeds needed: one where nothing differs between them, None where that was not measured."""
+    if sd is None:
+        return None
+    return power.units_needed(effect, sd, alpha) if sd else 1
+
+
+def of_task(base: Task, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Questions that accuracy differences between orders need.
+
+    None without two orders, and where answers have scores: a flip does not say how much.
+    """
+    if not pairs or base.graded:
+        return None
+    questions = len(base.correct)
+    either = [
+        np.mean(np.add(pair["only_first_right"], pair["only_second_right"])) / questions
+        for pair in pairs
+    ]
+    flips, corrected = float(np.median(either)), multiplicity.ALPHA / len(pairs)
+    return {
+        "flips": flips,
+        "smallest_difference": normal_power.smallest_difference(questions, flips),
+        "smallest_difference_corrected": normal_power.smallest_difference(
+            questions, flips, corrected
+        ),
+        "needed": [
+            {
+                "difference": difference,
+                "questions": normal_power.questions_needed(difference, flips),
+                "questions_corrected": normal_power.questions_needed(difference, flips, corrected),
+            }
+            for difference in DIFFERENCES
+        ],
+    }

@@ -1,0 +1,218 @@
+"""findings.md: analysis.json in sentences."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from compression_order.common import writing
+from compression_order.common.writing import grid
+from compression_order.findings import prose_orders, wording
+
+Entry = Mapping[str, Any]
+
+
+def page(analysis: Entry) -> str:
+    """The whole page."""
+    blocks = [f"# Findings: {analysis['study']}", scope(analysis)]
+    primary = analysis["primary_text"]
+    for name, arm in analysis["arms"].items():
+        if len(analysis["arms"]) > 1:
+            blocks.append(f"# Arm {name}")
+        if primary is None:
+            blocks.append("No text was scored, so nothing is said about perplexity.")
+        else:
+            blocks += of_arm(arm, primary, len(analysis["seeds"]))
+        blocks += ["## Question sets", *questions(arm)]
+    blocks += ["## What the guards found", guarded(analysis)]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def scope(analysis: Entry) -> str:
+    """What the intervals are over."""
+    seeds = analysis["seeds"]
+    common = (
+        "Every statement rests on an interval in `analysis.json`; `docs/statistics.md` says how "
+        "each is made. Ratios are of perplexity, paired over the same tokens. Intervals hold "
+        "together at 95% over all comparisons of their family, and *separable* means that a tie "
+        "lies outside."
+    )
+    if len(seeds) == 1:
+        return (
+            f"{common} There is one seed: the intervals are over text only, no spread over seeds "
+            "is given, and nothing is said about other training runs."
+        )
+    told = writing.listed([str(seed) for seed in seeds])
+    return f"{common} Seeds {told} are replicates: the intervals are over text and seeds."
+
+
+def of_arm(arm: Entry, primary: str, seeds: int) -> Iterator[str]:
+    """Everything about perplexity in one arm; the primary text in full, others in a line."""
+    text = arm["perplexity"][primary]
+    yield "## Does the order matter?"
+    if not text["full_orders"]:
+        yield "No stages of this study have two orders, so orders cannot be compared."
+    for nth, orders in enumerate(text["full_orders"]):
+        title = f"Orders of {writing.listed(orders['stages'])}, perplexity on {primary}"
+        yield from prose_orders.separation(orders, f"{title} ({text['units']})")
+        yield from elsewhere(arm, primary, nth)
+    yield f"## How sure: {'text and seeds' if seeds > 1 else 'text'}"
+    yield spread(text, seeds)
+    most = max((len(orders["orders"]) for orders in text["full_orders"]), default=0)
+    for orders in text["full_orders"]:
+        if len(orders["orders"]) == most:
+            yield needs(orders, text["units"])
+    yield "## Order analysis"
+    for orders in text["full_orders"]:
+        yield f"Orders of {writing.listed(orders['stages'])}:"
+        yield prose_orders.positions(orders)
+        yield "\n".join(prose_orders.predicates(orders))
+        yield budgets(orders)
+    yield prose_orders.commutators(text["commutators"])
+    yield prose_orders.weaker_first(text["weaker_first"])
+    yield "## Controls and equal budgets"
+    yield prose_orders.controls(text["controls"])
+    yield prose_orders.equal_budget(text["equal_budget"])
+    yield left_out(text, primary)
+
+
+def elsewhere(arm: Entry, primary: str, nth: int) -> Iterator[str]:
+    """The same orders on the other texts, a line each."""
+    here = arm["perplexity"][primary]["full_orders"][nth]["pairs"]
+    for text, found in arm["perplexity"].items():
+        there = found["full_orders"][nth]["pairs"]
+        if text == primary or isinstance(there, str):
+            continue
+        told = f"On {text} ({found['units']}), {wording.share_separable(there)}"
+        yield f"{told}{'' if isinstance(here, str) else agreement(here, there)}."
+
+
+def agreement(here: Entry, there: Entry) -> str:
+    """How many pairs that are separable on both texts have the same direction."""
+    other = {(e["first"], e["second"]): e for e in there["entries"]}
+    both = [
+        (entry["log_ratio"] > 0) == (its["log_ratio"] > 0)
+        for entry in here["entries"]
+        if (its := other.get((entry["first"], entry["second"])))
+        and entry["separable"]
+        and its["separable"]
+    ]
+    if not both:
+        return ""
+    return (
+        f"; of {writing.count(len(both), 'pair')} separable on both, {sum(both)} in one direction"
+    )
+
+
+def spread(text: Entry, seeds: int) -> str:
+    """Spread over seeds of the orders at full compression, and of their differences."""
+    if seeds == 1:
+        return "One seed has no spread. Run the study with `seeds: [0, 1, 2]` for one."
+    rows = [row for orders in text["full_orders"] for row in orders["orders"]]
+    if not rows:
+        return "No orders at full compression can be compared."
+    lines = [["order", "sd of log perplexity over seeds"]]
+    lines += [[row, f"{text['rows'][row]['sd_seeds']:.4f}"] for row in rows]
+    return f"Standard deviation over {seeds} seeds, nats per token:\n\n{grid(lines)}"
+
+
+def needs(orders: Entry, units: str) -> str:
+    """What this study can find, and what a smaller difference would need."""
+    power = orders["power"]
+    if power is None:
+        return ""
+    kind = units.rsplit(maxsplit=1)[-1]
+    lines = [["ratio", kind, "tokens", f"{kind}, all pairs", "tokens, all pairs", "seeds"]]
+    for entry in power["needed"]:
+        cells = [wording.needed(entry[key], "text") for key in ("units", "tokens")]
+        cells += [
+            wording.needed(entry[key], "text") for key in ("units_corrected", "tokens_corrected")
+        ]
+        several = power["sd_seeds"] is not None
+        seeds = wording.needed(entry["seeds"], "number") if several else "n/a"
+        lines.append([f"{entry['ratio']:.2f}", *cells, seeds])
+    alone = wording.times(power["smallest_ratio"])
+    among = wording.times(power["smallest_ratio_corrected"])
+    return (
+        f"With {units} and a paired standard deviation of {power['sd_units']:.3f} nats (median "
+        f"over the pairs), a ratio of {alone} between two orders of "
+        f"{writing.listed(orders['stages'])} is found with 80% power in one comparison, "
+        f"{among} in all pairs at once, as far as text is the limit. What other ratios "
+        f"need:\n\n{grid(lines)}"
+    )
+
+
+def budgets(orders: Entry) -> str:
+    """That orders of the same stages train equally much."""
+    spent = sorted(set(orders["conversations"]))
+    if spent == [0]:
+        return "None of these orders trains, so their differences are at equal budget."
+    if len(spent) == 1:
+        tokens = sorted(set(orders["trained_tokens"]))
+        counted = (
+            writing.listed([f"{n:,}" for n in tokens])
+            if len(tokens) < 3
+            else (f"{tokens[0]:,} to {tokens[-1]:,}")
+        )
+        return (
+            f"All these orders train on {spent[0]:,} conversations, repeats counted ({counted} "
+            "tokens in the loss): their differences are at equal budget."
+        )
+    told = writing.listed([f"{n:,}" for n in spent])
+    return f"These orders do not train equally much ({told} conversations)."
+
+
+def left_out(text: Entry, name: str) -> str:
+    """Rows that could not be compared."""
+    its = [f"- `{row}`: {why}" for row, why in text["left_out"].items()]
+    return "\n".join([f"Not compared on {name}:", "", *its]) if its else ""
+
+
+def questions(arm: Entry) -> Iterator[str]:
+    """Every question set: whether it separates orders, or why it says nothing."""
+    if not arm["questions"]:
+        yield "No question set was asked."
+        return
+    lines = [["set", "questions", "orders", "separable pairs", "finds, one pair", "remark"]]
+    for task, found in arm["questions"].items():
+        for orders in found["full_orders"]:
+            lines.append([task, str(found["questions"]), *_asked(orders, found)])
+    if len(lines) == 1:
+        yield "No stages of this study have two orders, so question sets compare no orders."
+        return
+    yield (
+        "McNemar's exact test on stored answers; *finds* is the accuracy difference that one "
+        f"comparison finds with 80% power.\n\n{grid(lines)}"
+    )
+    for task, found in arm["questions"].items():
+        yield from _differences(task, found)
+
+
+def _asked(orders: Entry, found: Entry) -> Sequence[str]:
+    entries = orders["entries"]
+    separable = f"{sum(e['separable'] for e in entries)} of {len(entries)}"
+    smallest = orders["power"] and orders["power"]["smallest_difference"]
+    remark = found["says_nothing_because"] or "can rank orders"
+    finds = f"{smallest:.3f}" if smallest else "n/a"
+    return [writing.listed(orders["stages"]), separable, finds, remark]
+
+
+def _differences(task: str, found: Entry) -> Iterator[str]:
+    """The separable pairs of a set that can rank orders."""
+    if found["says_nothing_because"]:
+        return
+    for orders in found["full_orders"]:
+        for entry in orders["entries"]:
+            if entry["separable"]:
+                better, worse = entry["first"], entry["second"]
+                if entry["accuracy_difference"] < 0:
+                    better, worse = worse, better
+                yield (
+                    f"On {task}, {better} answers {abs(entry['accuracy_difference']):.1%} more of "
+                    f"the questions right than {worse}: separable."
+                )
+
+
+def guarded(analysis: Entry) -> str:
+    """The findings of the guards, row by row, and the rows that do not exist."""
+    lines = [f"- `{row}`: {'; '.join(texts)}" for row, texts in analysis["guards"].items()]
+    lines += [f"- `{row}`: refused, so it has no evaluation" for row in analysis["refused"]]
+    return "\n".join(lines) if lines else "Nothing."

@@ -1,0 +1,65 @@
+"""How findings.md says a number: in the digits that its interval carries."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from compression_order.common.writing import count
+
+Entry = Mapping[str, Any]
+NO_INTERVAL = "no interval (one unit)"
+
+
+def times(value: float) -> str:
+    """A factor, in as many digits as it takes to differ from one."""
+    if not 0.01 < value < 1000:
+        return f"{value:.3g}"
+    digits = 3 if value == 1 or abs(value - 1) >= 5e-4 else 4 if abs(value - 1) >= 5e-5 else 6
+    return f"{value:.{digits}f}"
+
+
+def between(interval: Sequence[float | None]) -> str:
+    """`0.912 to 0.987`."""
+    low, high = interval
+    return NO_INTERVAL if low is None or high is None else f"{times(low)} to {times(high)}"
+
+
+def verdict(entry: Entry) -> str:
+    """The two words of the matrix."""
+    return "separable" if entry["separable"] else "not separable"
+
+
+def factor(entry: Entry) -> str:
+    """`1.070 (1.012 to 1.131), separable`: the simultaneous interval."""
+    return f"{times(entry['ratio'])} ({between(entry['simultaneous'])}), {verdict(entry)}"
+
+
+def turned(entry: Entry) -> dict[str, Any]:
+    """The same pair the other way round."""
+    ends = entry["simultaneous"]
+    low, high = (None if end is None else 1 / end for end in reversed(ends))
+    return {
+        **entry,
+        "first": entry["second"],
+        "second": entry["first"],
+        "ratio": 1 / entry["ratio"],
+        "log_ratio": -entry["log_ratio"],
+        "simultaneous": [low, high],
+    }
+
+
+def upwards(entry: Entry) -> Entry:
+    """The pair with the higher perplexity first."""
+    return entry if entry["log_ratio"] >= 0 else turned(entry)
+
+
+def share_separable(family: Entry, what: str = "pair") -> str:
+    """`3 of 15 pairs are separable`."""
+    entries = family["entries"]
+    found = sum(entry["separable"] for entry in entries)
+    are = "is" if len(entries) == 1 else "are"
+    return f"{found} of {count(len(entries), what)} {are} separable"
+
+
+def needed(number: int | None, what: str) -> str:
+    """A number of units, or that none is enough."""
+    return f"more than any {what}" if number is None else f"{number:,}"

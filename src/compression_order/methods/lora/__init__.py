@@ -1,0 +1,1 @@
+"""Fine-tuning through a low-rank adapter."""

@@ -1,0 +1,54 @@
+"""What a study can find, said before it runs, from stated assumptions."""
+
+import math
+from collections.abc import Iterator
+
+from compression_order import orderings
+from compression_order.common import writing
+from compression_order.statistics import normal_power
+from compression_order.study.study import Study
+
+ALPHA = 0.05  # as analysis.json has it
+
+
+def lines(asked: Study, sd: float) -> Iterator[str]:
+    """What its documents, questions and seeds find with 80% power.
+
+    Args:
+        asked: the study.
+        sd: assumed paired standard deviation between two orders, nats per token.
+    """
+    arms = asked.plan.arms or {"": asked.plan.rows}
+    able = [[row for row in rows if row not in asked.plan.refused] for rows in arms.values()]
+    sizes = [len(orders.rows) for rows in able for orders in orderings.full_orders(rows)]
+    orders = max(sizes, default=2)
+    pairs = math.comb(orders, 2)
+    yield f"{_documents(asked.file.splits.held_out, sd, pairs)}."
+    told = [_questions(task, n) for task, n in asked.file.evaluations.tasks.items() if n]
+    if told:
+        yield f"accuracy differences found, one comparison: {', '.join(told)}."
+    yield f"{_seeds(len(asked.seeds), orders)}."
+
+
+def _documents(held_out: int, sd: float, pairs: int) -> str:
+    alone, among = (
+        math.exp(normal_power.smallest_effect(sd, held_out, alpha))
+        for alpha in (ALPHA, ALPHA / pairs)
+    )
+    two = normal_power.units_needed(math.log(1.02), sd, ALPHA / pairs)
+    return (
+        f"{held_out} held-out conversations find a perplexity ratio of {alone:.3f} between two "
+        f"orders, {among:.3f} in all of {writing.count(pairs, 'pair')}; 1.020 in all needs {two:,}"
+    )
+
+
+def _questions(task: str, count: int) -> str:
+    found = normal_power.smallest_difference(count, normal_power.FLIPS)
+    return f"{task} {f'{found:.3f}' if found else 'none'} ({count} questions)"
+
+
+def _seeds(count: int, orders: int) -> str:
+    if count == 1:
+        return "one seed says nothing about other training runs"
+    df = (orders - 1) * (count - 1)
+    return f"{count} seeds give the spread over training runs, with {df} degrees of freedom"

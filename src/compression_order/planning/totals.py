@@ -1,0 +1,126 @@
+"""What making the checkpoints of a study took, summed along each ordering.
+
+Two sums of each ordering: what it adds to a study whose other checkpoints are there, its last
+stage alone; and what it takes alone, with nothing shared: the base, each of its stages, and a pass
+of the teacher for each distillation among them. Over all orderings the first sum, with the base
+and the teacher's passes once, is what the study takes; the second is what it would take without
+shared prefixes and without the teacher's cache. Evaluations are in neither.
+
+Seconds and memory are measured (`measured.py`), tokens, operations and bytes written (of weights
+and teacher outputs, those written aside included) are the planner's. All figures are of one seed.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from compression_order import orderings
+from compression_order.planning.graph import Job
+from compression_order.planning.measured import Measured
+from compression_order.study.study import Study
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one job, or several one after another, took.
+
+    Attributes:
+        jobs: how many.
+        tokens: that passed through a model, planned.
+        flops: operations, planned.
+        written: bytes of checkpoints and teacher outputs, planned.
+        wall_s: seconds, None where a job has no record.
+        work_s: of these, without starting and loading, likewise.
+        peak_bytes: the largest peak of one of them, likewise.
+    """
+
+    jobs: int = 0
+    tokens: int = 0
+    flops: int = 0
+    written: int = 0
+    wall_s: float | None = 0.0
+    work_s: float | None = 0.0
+    peak_bytes: float | None = 0.0
+
+    def __add__(self, other: "Taken") -> "Taken":
+        peaks = (self.peak_bytes, other.peak_bytes)
+        return Taken(
+            self.jobs + other.jobs,
+            self.tokens + other.tokens,
+            self.flops + other.flops,
+            self.written + other.written,
+            _sum(self.wall_s, other.wall_s),
+            _sum(self.work_s, other.work_s),
+            None if None in peaks else max(p for p in peaks if p is not None),
+        )
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
+
+
+def summed(parts: Sequence[Taken]) -> Taken:
+    """All of them together; of no part nothing."""
+    return sum(parts, start=Taken())
+
+
+def of_job(job: Job, took: Measured | None) -> Taken:
+    """One copy of a job."""
+    demand = job.demand
+    planned = (1, demand.tokens, demand.flops, demand.written)
+    if took is None:
+        return Taken(*planned, None, None, None)
+    return Taken(*planned, took.wall_s, took.work_s, took.peak_bytes)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the orderings of a study took.
+
+    Attributes:
+        added: ordering -> its last stage.
+        alone: ordering -> everything, nothing shared.
+        shared: the base, and each pass of the teacher, which a study needs once.
+    """
+
+    added: Mapping[str, Taken]
+    alone: Mapping[str, Taken]
+    shared: Taken
+
+    @property
+    def study(self) -> Taken:
+        """All orderings as the study makes them: every prefix once, one teacher's cache."""
+        return self.shared + summed(list(self.added.values()))
+
+    @property
+    def unshared(self) -> Taken:
+        """All orderings, each by itself."""
+        return summed(list(self.alone.values()))
+
+
+def of(study: Study, planned: Sequence[Job], took: Mapping[str, Measured]) -> Made:
+    """The sums of a study's orderings.
+
+    Args:
+        study: the study.
+        planned: its jobs.
+        took: of those that have run.
+    """
+    each = {job.name: of_job(job, took.get(job.name)) for job in planned}
+    nodes = study.plan.nodes
+    needs = {node: list(_needs(study, node)) for node in nodes}
+    alone = {node: summed([each[name] for name in names]) for node, names in needs.items()}
+    # a study may describe a distillation, and plan its teacher, that no ordering asks for
+    needed = {orderings.BASE}.union(*needs.values()) - {*nodes}
+    shared = summed([each[job.name] for job in planned if job.name in needed])
+    return Made({node: each[node] for node in nodes}, alone, shared)
+
+
+def _needs(study: Study, pipeline: str) -> Iterator[str]:
+    """The jobs that make a pipeline by itself, the teacher's pass before each distillation."""
+    yield orderings.BASE
+    distills = study.of_kind("distill")
+    for prefix in orderings.prefixes(pipeline):
+        token = orderings.last(prefix)
+        if token in distills:
+            yield f"teacher {study.cache_token(token)}"
+        yield prefix

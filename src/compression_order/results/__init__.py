@@ -1,0 +1,1 @@
+"""From evaluations to the table, and what published claims become of it."""

@@ -1,0 +1,232 @@
+"""Guards: what may enter the table at all, and what must not enter it without a word.
+
+A table is only as good as the claim that its rows were scored on the same sample. `load`
+proves it: every JSON carries the hash of what it scored, and a row with another hash than
+base's is refused. `findings` names results that no working model gives.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from compression_order import orderings
+from compression_order.statistics import paired
+from compression_order.common.errors import HarnessError
+from compression_order.results.records import Record, Task, folder, read
+
+SAME_FACTOR = 1e-6  # relative: perplexities that agree so well are not two measurements
+ONE_ANSWER = 0.99  # share of equal choices from which a task says nothing
+DEGENERATE = 0.5  # share of empty or repetitive texts from which answers say nothing
+FEWEST_MULTIPLES = 3  # rows that one stage multiplies alike: two may agree by chance
+FEWEST_SAMPLES = 20  # with fewer samples equal choices are no surprise
+
+Records = dict[str, tuple[Record, ...]]  # pipeline -> one record a seed
+
+
+def load(
+    results: Path, pipelines: Sequence[str], seeds: Sequence[int], judged: bool = False
+) -> Records:
+    """The records of every pipeline and seed, all proven to be about the same sample.
+
+    `judged`: read the verdicts of the study's judge too; they must be by the same judge.
+
+    Raises:
+        HarnessError: base is not among the pipelines, a file is missing or broken, or a file
+            is about another sample, seed or checkpoint than its place says.
+    """
+    if orderings.BASE not in pipelines:
+        raise HarnessError("the rows lack `base`; every ratio is relative to it, so add it")
+    rows = {
+        p: tuple(read(results / f"seed{seed}", p, seed, judged) for seed in seeds)
+        for p in pipelines
+    }
+    base = rows[orderings.BASE][0]
+    samples = {key: (sample, "base") for key, sample in _samples(base).items()}
+    for records in rows.values():
+        for record in records:
+            _require_same_sample(results, record, samples)
+    for record in rows[orderings.BASE]:
+        _require_finite_base(results, record)
+    return rows
+
+
+def _require_same_sample(
+    results: Path, record: Record, samples: dict[tuple[str, str], tuple[str, str]]
+) -> None:
+    """Refuse a record about another sample; base may leave fidelity's to the next row."""
+    at, found = folder(results, record), _samples(record)
+    for name, part in sorted(found.keys() ^ samples.keys()):
+        if name != "fidelity.json":
+            raise HarnessError(
+                f"{at / name}: {part!r} is in only one of {record.pipeline} and base; delete the "
+                "files that are of an older study and run again"
+            )
+    for (name, part), sample in found.items():
+        expected, owner = samples.setdefault((name, part), (sample, record.pipeline))
+        if sample != expected:
+            raise HarnessError(
+                f"{at / name}: sample_sha256 of {part!r} is {sample} but {owner} was scored on "
+                f"{expected}; delete the file and run again, so that all rows share one sample"
+            )
+
+
+def _samples(record: Record) -> dict[tuple[str, str], str]:
+    """(file, text or task) -> hash of what was scored, and into how many units it was cut."""
+    samples = {
+        ("perplexity.json", text): f"{entry.sample} ({len(entry.losses)} {entry.protocol})"
+        for text, entry in record.perplexity.items()
+    }
+    for task, result in record.tasks.items():
+        samples["lm_eval.json", task] = f"{result.sample} ({len(result.correct)} questions)"
+    for metric, verdicts in record.judged.items():
+        samples["judge.json", metric] = f"{verdicts.sample} ({len(verdicts.scores)} answers)"
+    if record.fidelity:
+        samples["fidelity.json", "kl"] = record.fidelity.sample
+    return samples
+
+
+def _require_finite_base(results: Path, base: Record) -> None:
+    for text, entry in base.perplexity.items():
+        if not math.isfinite(entry.value):
+            raise HarnessError(
+                f"{folder(results, base) / 'perplexity.json'}: perplexity of {text!r} is "
+                f"{entry.value} for base, and every ratio needs it; check the model and the text"
+            )
+
+
+def findings(records: Records) -> dict[str, list[str]]:
+    """What the guards found in each pipeline; with several seeds each finding names its seed."""
+    found: dict[str, list[str]] = {pipeline: [] for pipeline in records}
+    for nth, base in enumerate(records[orderings.BASE]):
+        at_seed = [replicates[nth] for replicates in records.values()]
+        where = f" (seed {base.seed})" if len(records[orderings.BASE]) > 1 else ""
+        for record in at_seed:
+            texts = [*suspicious(record), *constant_multiples(record, at_seed)]
+            found[record.pipeline] += [f"{text}{where}" for text in texts]
+        values = {r.pipeline: [its.value for its in r.perplexity.values()] for r in at_seed}
+        for pipeline, text in constant_steps(values):
+            found[pipeline].append(f"{text}{where}")
+    return found
+
+
+def suspicious(record: Record) -> Iterator[str]:
+    """Results of one checkpoint that no working model gives."""
+    for text, entry in record.perplexity.items():
+        if not math.isfinite(entry.value):
+            yield f"ppl_{text} is not finite"
+    if record.fidelity and not math.isfinite(record.fidelity.kl):
+        yield "kl is not finite"
+    if record.fidelity and not math.isfinite(record.fidelity.top1):
+        yield "top1 is not finite"
+    for task, result in record.tasks.items():
+        yield from suspicious_task(task, result)
+    for metric, verdicts in record.judged.items():
+        answers = len(verdicts.scores)
+        if answers >= FEWEST_SAMPLES and np.ptp(verdicts.scores) == 0:
+            yield f"{metric}: one verdict, {verdicts.value:.3f}, for all {answers} answers"
+
+
+def suspicious_task(task: str, result: Task) -> Iterator[str]:
+    """Answers to one question set that no working model gives."""
+    samples = len(result.correct)
+    if not math.isfinite(result.accuracy):
+        yield f"acc_{task} is not finite"
+        return
+    right = float(result.correct.sum())
+    if not result.graded and below_chance(round(right), samples, result.chance):
+        yield (
+            f"acc_{task} {result.accuracy:.3f} is below chance {result.chance:.3f} "
+            "beyond its 95% interval"
+        )
+    share = np.unique(result.choice, return_counts=True)[1].max() / samples
+    if share >= ONE_ANSWER and samples >= FEWEST_SAMPLES:
+        yield f"acc_{task}: one answer for {share:.1%} of {samples} questions"
+    broken = sum(map(_degenerate, result.answers)) / samples
+    if broken >= DEGENERATE and samples >= FEWEST_SAMPLES:
+        yield f"acc_{task}: {broken:.1%} of {samples} answers are empty or repeat one word"
+
+
+def below_chance(right: int, samples: int, chance: float) -> bool:
+    """Whether a share of right answers is below chance beyond its 95% interval."""
+    return paired.binomial_interval(right, samples)[1] < chance
+
+
+def _degenerate(answer: str) -> bool:
+    """Whether a text is empty, or one word or one character over and over."""
+    words = answer.split()
+    for parts in (words, "".join(words)):
+        if len(parts) > 2 and len(set(parts)) == 1:
+            return True
+    return not words
+
+
+def constant_multiples(record: Record, others: Sequence[Record]) -> Iterator[str]:
+    """Rows whose perplexities are all the same multiple of this one's: copied, not measured.
+
+    Where a stage left everything as it was its row is named, and the parent, which was measured,
+    is not.
+    """
+    texts = list(record.perplexity)
+    for other in others:
+        if other.pipeline == record.pipeline or len(texts) < 2:
+            continue
+        factors = [record.perplexity[t].value / other.perplexity[t].value for t in texts]
+        if other.pipeline.startswith(f"{record.pipeline}-") and set(factors) == {1.0}:
+            continue
+        finite = np.all(np.isfinite(factors))
+        if finite and max(factors) - min(factors) <= SAME_FACTOR * min(factors):
+            yield f"every perplexity is {factors[0]:.6f} times that of {other.pipeline}"
+
+
+def constant_steps(
+    perplexities: Mapping[str, Sequence[float]], rounding: float = 0.0
+) -> Iterator[tuple[str, str]]:
+    """Rows whose last stage multiplies their parent's perplexities as it does other parents'.
+
+    A stage that was run damages every parent differently. Where three rows or more have one
+    factor, on every text, they were computed from their parents, not measured.
+
+    Args:
+        perplexities: pipeline -> perplexity of each text.
+        rounding: half a unit of the last digit, where the perplexities are printed ones.
+
+    Returns:
+        Pairs of a pipeline and what is wrong with it.
+    """
+    steps: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for pipeline, values in perplexities.items():
+        before = perplexities.get(orderings.parent(pipeline))
+        if pipeline != orderings.BASE and before and np.all(np.isfinite([*values, *before])):
+            ends = [_factor(a, b, rounding) for a, b in zip(values, before, strict=True)]
+            steps.setdefault(orderings.last(pipeline), {})[pipeline] = ends
+    for step, rows in steps.items():
+        for pipeline in rows:
+            alike = _alike(pipeline, rows)
+            if len(alike) >= FEWEST_MULTIPLES:
+                others = ", ".join(other for other in alike if other != pipeline)
+                yield pipeline, f"{step} multiplies every perplexity by one factor as in {others}"
+
+
+def _factor(value: float, before: float, rounding: float) -> tuple[float, float]:
+    """The least and the largest factor that two rounded numbers can have."""
+    low = (value - rounding) / (before + rounding)
+    high = (value + rounding) / (before - rounding)
+    return low * (1 - SAME_FACTOR), high * (1 + SAME_FACTOR)
+
+
+def _alike(pipeline: str, rows: Mapping[str, Sequence[tuple[float, float]]]) -> list[str]:
+    """The row and others, every two of which may have one factor on every text."""
+    found = [pipeline]
+    for other in rows:
+        if other != pipeline and all(_overlap(rows[other], rows[its]) for its in found):
+            found.append(other)
+    return found
+
+
+def _overlap(one: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> bool:
+    return all(
+        a_low <= b_high and b_low <= a_high
+        for (a_low, a_high), (b_low, b_high) in zip(one, other, strict=True)
+    )

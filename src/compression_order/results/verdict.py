@@ -1,0 +1,242 @@
+"""Published claims held against our scores.
+
+A claim is an order of groups of pipelines. Its gap is the smallest difference, over neighbouring
+groups, between the lowest score of the upper group and the highest of the lower one; the claim
+holds where the gap is positive. For perplexity scores are logarithms and the gap is told as a
+factor. The claim is *reproduced* only where the 95% interval of the gap, asked of every draw of
+the sample, lies above zero, every seed has the order, and, for a collapse, the factor is at
+least the square root of the published one. Published figures are of one run and have no
+interval.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from compression_order.statistics import paired
+from compression_order.statistics.paired import Array
+from compression_order.results.published import Figure
+from compression_order.results.claims import Claim, Measure
+from compression_order.results.scores import Scores
+
+REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "reproduced", "not reproduced", "not testable here"
+SCALE = {"%": 0.01}  # published units that are not those of our scores
+
+Printed = Mapping[str, Figure]  # pipeline -> usable published figure of one measure
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of one claim.
+
+    Attributes:
+        name: of the claim.
+        about: size, relation or ranking: what kind of statement it is.
+        statement: the claim as a sentence.
+        method: how it was tested.
+        verdict: reproduced, not reproduced or not testable here.
+        evidence: the numbers behind the verdict, or why there is none.
+        rows: the published pipelines that it needs or uses.
+        ours: the estimate, a factor, a difference, a share or a tau.
+        low: lower end of its 95% interval.
+        high: upper end.
+        published: the same of the published figures.
+    """
+
+    name: str
+    about: str
+    statement: str
+    method: str
+    verdict: str
+    evidence: str
+    rows: Sequence[str] = ()
+    ours: float | None = None
+    low: float | None = None
+    high: float | None = None
+    published: float | None = None
+
+
+class Gap(NamedTuple):
+    """The smallest difference between neighbouring groups, and the pair that has it."""
+
+    value: float
+    lower: str
+    upper: str
+
+
+def gap(groups: Sequence[Sequence[str]], values: Mapping[str, float]) -> Gap:
+    """The gap of one set of scores; positive where every group lies above the one before."""
+    gaps = []
+    for below, above in pairwise(groups):
+        lower, upper = max(below, key=values.__getitem__), min(above, key=values.__getitem__)
+        gaps.append(Gap(values[upper] - values[lower], lower, upper))
+    return min(gaps)
+
+
+def gaps(groups: Sequence[Sequence[str]], values: Mapping[str, Array]) -> Array:
+    """The gap of each of many sets of scores: arrays of one length, over draws or seeds."""
+    each = [
+        np.min([values[p] for p in above], axis=0) - np.max([values[p] for p in below], axis=0)
+        for below, above in pairwise(groups)
+    ]
+    least: Array = np.min(each, axis=0)
+    return least
+
+
+def claimed(claim: Claim, measure: Measure, ours: Scores | str, theirs: Printed) -> Finding:
+    """The verdict on one claim.
+
+    Args:
+        claim: the claim.
+        measure: what it is about.
+        ours: our scores, or why there are none.
+        theirs: the published figures.
+    """
+    common = (claim.name, "relation", claim.statement, _method(claim, measure, ours))
+    why = _untestable(claim.pipelines, ours, theirs)
+    if why or isinstance(ours, str):
+        return Finding(*common, NOT_TESTABLE, why or str(ours), claim.pipelines)
+    published = gap(claim.ascending, _values(theirs, ours.is_log))
+    here = gap(claim.ascending, {name: ours.value(name) for name in claim.pipelines})
+    low, high = ours.interval(lambda values: gaps(claim.ascending, values))
+    told = [_factor(x, ours) for x in (here.value, low, high, published.value)]
+    evidence = (
+        f"{_told(here, told[0], told[1:3], ours)}; published {_printed(published, theirs, ours)}"
+        f"{_rival(claim, ours, theirs)}"
+    )
+    if not np.isfinite(low):
+        why = f"no interval, {ours.remark or 'there is one unit'}: {evidence}"
+        return Finding(*common, NOT_TESTABLE, why, claim.pipelines, *told)
+    fault = _fault(claim, here.value, low, high, published.value, ours)
+    verdict = NOT_REPRODUCED if fault else REPRODUCED
+    evidence = f"{NOT_REPRODUCED} ({fault}): {evidence}" if fault else evidence
+    return Finding(*common, verdict, evidence, claim.pipelines, *told)
+
+
+def _untestable(pipelines: Sequence[str], ours: Scores | str, theirs: Printed) -> str | None:
+    """Why a claim about these pipelines cannot be tested, or None."""
+    unprinted = [name for name in pipelines if name not in theirs]
+    if unprinted:
+        return f"no usable published figure of {', '.join(unprinted)}"
+    if isinstance(ours, str):
+        return ours
+    absent = [name for name in pipelines if name not in ours.seeds]
+    if absent:
+        reasons = (f"{name} ({ours.left_out.get(name, 'not in this study')})" for name in absent)
+        return f"it needs {', '.join(reasons)}"
+    return None
+
+
+def _fault(
+    claim: Claim, here: float, low: float, high: float, published: float, ours: Scores
+) -> str | None:
+    """Why a claim is not reproduced, or None."""
+    seeds = gaps(claim.ascending, {name: ours.seeds[name] for name in claim.pipelines})
+    agreeing = int(np.sum(seeds > 0))
+    groups = sum(map(len, claim.ascending)) > 2
+    if high < 0:
+        return "not in this order" if groups else "the other way round"
+    if low <= 0:
+        return "not separable at 95%"
+    if agreeing < len(seeds):
+        return f"only {agreeing} of {len(seeds)} seeds have this order"
+    if claim.collapse and here < published / 2:
+        least = _factor(published / 2, ours)
+        return f"in this order, but no collapse, which begins at {least:.2f}"
+    return None
+
+
+def _values(figures: Printed, is_log: bool) -> dict[str, float]:
+    """Published figures on the scale of our scores."""
+    values = {name: figure.value * SCALE.get(figure.unit, 1) for name, figure in figures.items()}
+    return {n: float(np.log(v)) for n, v in values.items()} if is_log else values
+
+
+def _factor(value: float, ours: Scores) -> float:
+    """A difference of scores as it is told: a factor where scores are logarithms."""
+    return float(np.exp(value)) if ours.is_log else value
+
+
+def _span(low: float, high: float) -> str:
+    return "(no interval)" if np.isnan(low) else f"[{low:.3f}, {high:.3f}]"
+
+
+def _told(here: Gap, value: float, interval: Sequence[float], ours: Scores) -> str:
+    span = _span(*interval)
+    if ours.is_log:
+        return f"{here.upper} has {value:.3f} {span} times the {ours.what} of {here.lower}"
+    return f"{here.upper} is {value:+.3f} {span} above {here.lower} in {ours.what}"
+
+
+def _printed(published: Gap, theirs: Printed, ours: Scores) -> str:
+    upper, lower = theirs[published.upper].printed, theirs[published.lower].printed
+    value = _factor(published.value, ours)
+    if ours.is_log:
+        return f"{value:.3f} ({published.upper} {upper} / {published.lower} {lower})"
+    return f"{value:+.3f} ({published.upper} {upper} - {published.lower} {lower})"
+
+
+def _rival(claim: Claim, ours: Scores, theirs: Printed) -> str:
+    """The gap of the rival split, here and published, or nothing."""
+    if not claim.rival:
+        return ""
+    here = gap(claim.rival, {name: ours.value(name) for name in claim.pipelines})
+    low, high = ours.interval(lambda values: gaps(claim.rival, values))
+    published = gap(claim.rival, _values(theirs, ours.is_log))
+    told = _told(here, _factor(here.value, ours), [_factor(x, ours) for x in (low, high)], ours)
+    split = " < ".join("{" + ", ".join(group) + "}" for group in claim.rival)
+    return f"; split as {split}: {told}, published {_printed(published, theirs, ours)}"
+
+
+def _ours(ours: Scores | str) -> str:
+    """What stands for a published metric."""
+    if isinstance(ours, str):
+        return ""
+    return f", ours: {ours.title}" + (f"; {ours.remark}" if ours.remark else "")
+
+
+def _method(claim: Claim, measure: Measure, ours: Scores | str) -> str:
+    order = " < ".join("{" + ", ".join(group) + "}" for group in claim.ascending)
+    collapse = ", by at least half the published gap on the log scale" if claim.collapse else ""
+    return (
+        f"{measure.metric}{_ours(ours)}: {order}, 95% interval over the sample above zero{collapse}"
+    )
+
+
+def ranking(measure: Measure, ours: Scores | str, theirs: Printed) -> Finding:
+    """The verdict on a whole ranking: Kendall's tau-b of ours and the published one.
+
+    Args:
+        measure: what is ranked.
+        ours: our scores, or why there are none.
+        theirs: the published figures.
+    """
+    common = (
+        f"ranking-{measure.name}",
+        "ranking",
+        f"The pipelines rank by {measure.name} as published",
+        f"{measure.metric}{_ours(ours)}: Kendall's tau-b above 0 with its 95% interval over the "
+        "sample, and no chance order at p < 0.05",
+    )
+    if isinstance(ours, str):
+        return Finding(*common, NOT_TESTABLE, ours)
+    both = {name: figure for name, figure in theirs.items() if name in ours.seeds}
+    if len(both) < paired.FEWEST_RANKED:
+        why = f"{len(both)} pipelines have both figures; at least {paired.FEWEST_RANKED} are needed"
+        return Finding(*common, NOT_TESTABLE, why, tuple(both))
+    values = {name: ours.value(name) for name in both}
+    found = paired.tau(values, ours.draws, ours.units, _values(both, ours.is_log))
+    evidence = (
+        f"tau {found.value:.3f} {_span(found.low, found.high)} over {len(both)} pipelines, "
+        f"p {found.p:.2g}; the published ranking has no interval"
+    )
+    if np.isnan(found.low):
+        why = f"no interval, {ours.remark or 'all pipelines tie or there is one unit'}: {evidence}"
+        return Finding(*common, NOT_TESTABLE, why, tuple(both), found.value)
+    agrees = found.low > 0 and found.p < 0.05
+    fault = "" if agrees else f"{NOT_REPRODUCED} (not separable from no agreement): "
+    verdict = REPRODUCED if agrees else NOT_REPRODUCED
+    return Finding(*common, verdict, fault + evidence, tuple(both), *found[:3])

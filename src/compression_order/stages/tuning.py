@@ -1,0 +1,82 @@
+"""What of its parent a training stage changes, and what it stores.
+
+- all weights: of a dense parent, and of a quantized one that is stored dense or quantized again;
+- an adapter that is merged (`lora`), into the same;
+- an adapter on frozen quantized weights, stored beside them (`on_quantized: adapter`);
+- all weights as seen through the quantized parent's grid (`on_quantized: fake-quant`): the forward
+  pass rounds them, the gradient passes as if it did not (the straight-through estimator of Bengio
+  et al. 2013, section 4, arXiv 1308.3432), and what is stored is the rounded model that trained.
+"""
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from compression_order.checkpoint import adapters, forms, masks
+from compression_order.common.errors import HarnessError
+from compression_order.stages import stage
+from compression_order.training.loop import Seen
+
+
+def tune(job: stage.Job) -> None:
+    """Train on the training split as `on_quantized` and the method say, prove, store.
+
+    Args:
+        job: the stage; its settings have a `training`, and an `adapter` where it may train one.
+
+    Raises:
+        HarnessError: an adapter's target matches nothing, or the parent has another adapter.
+    """
+    documents = job.training_documents(job.settings.training)
+    teacher = getattr(job.args, "teacher", None)
+    objective = job.method.objective(documents, job.settings, teacher)
+    model, how = job.parent.model, job.settings.training
+    quantized = job.parent.form is not None
+    beside = quantized and job.args.on_quantized == "adapter"
+    seen = None
+    if beside or job.settings.adapts:
+        _adapt(job, beside)
+    elif quantized and job.args.on_quantized == "fake-quant":
+        assert job.parent.form is not None
+        seen = through(job.parent.form)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    trained = job.train(model, documents, objective, how, seen)
+    claims = {**job.parent.checkpoint.manifest["architecture"], "training": trained}
+    if beside:
+        claims["adapter"] = {**job.settings.adapter.model_dump(), "parameters": trainable}
+    elif adapters.parameters(model):
+        adapters.merge(model)
+    job.finish(model, claims, job.parent.requantize, trainable)
+
+
+def _adapt(job: stage.Job, beside: bool) -> None:
+    """Give the parent an adapter, or go on with the one that it has."""
+    model, asked = job.parent.model, job.settings.adapter
+    if not adapters.parameters(model):
+        adapters.put(model, asked, masked=not beside)
+        return
+    if not adapters.same(model, adapters.stored_with(job.args.parent), asked):
+        raise HarnessError(
+            f"{job.args.parent} has an adapter of another shape than {job.args.pipeline} asks for; "
+            "give both stages the same `adapter`, or let this one `requantize`"
+        )
+    adapters.freeze(model)
+
+
+def through(form: forms.Form) -> Seen:
+    """The weights of the decoder layers' linears on a form's grid, differentiable straight through.
+
+    Storing rounds in bf16, and so does this.
+    """
+
+    def seen(model: PreTrainedModel) -> dict[str, Tensor]:
+        found = {}
+        for name, linear in masks.linears(model):
+            weight = linear.weight
+            with torch.no_grad():
+                rounded = form.rounded(name, weight.to(torch.bfloat16)).to(weight.dtype)
+                step = rounded - weight
+            found[f"{name}.weight"] = weight + step
+        return found
+
+    return seen

@@ -1,0 +1,1 @@
+"""Uncertainty: paired comparisons, estimates over seeds, multiplicity, power."""

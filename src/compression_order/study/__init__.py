@@ -1,0 +1,1 @@
+"""A study file: what it may say, and what it asks for."""

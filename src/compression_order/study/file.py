@@ -1,0 +1,342 @@
+"""What a study file may say: every key with its meaning, range and default. Pure Python.
+
+The settings of a stage are declared by its method (`methods/<name>/settings.py`), those of a judge
+in `judge/settings.py`.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from compression_order.common.declare import Settings
+from compression_order.judge.settings import Judge
+from compression_order.study.settings import Different, MadeModel, Opening, Scoring, Serving
+
+ALL_SUBSETS = "all-subsets"
+BASE_TEACHES = "base"
+PLAIN_FORMS = ("lines", "jsonl", "rows", "penn-valid", "penn-test")
+CHAT_FORMS = ("alpaca", "messages")
+
+
+def _matching(pattern: str) -> Any:
+    return Field(pattern=pattern)
+
+
+def _one_of(**kinds: str) -> Discriminator:
+    """The alternative whose key an entry has; the last one where it has none of them."""
+
+    def chosen(value: Any) -> str:
+        keys = value if isinstance(value, Mapping) else ()
+        found = [tag for key, tag in kinds.items() if key in keys]
+        return (found or list(kinds.values()))[0 if found else -1]
+
+    return Discriminator(chosen)
+
+
+Identifier = Annotated[str, _matching(r"^[a-z0-9][a-z0-9.-]*$")]
+Repository = Annotated[str, _matching(r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Revision = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-f]{40}$",
+        description="commit of a repository, 40 hexadecimal digits; a branch may move",
+    ),
+]
+
+
+class Package(Settings):
+    """An archive to fetch with pip."""
+
+    version: Annotated[str, Field(description="exact version")]
+    file: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9_.-]+(\.whl|\.tar\.gz)$",
+            description="file name of the archive in the package index",
+        ),
+    ]
+    sha256: Annotated[
+        str, Field(pattern=r"^[0-9a-f]{64}$", description="of the archive, in hexadecimal")
+    ]
+
+
+class _Model(Settings):
+    name: Annotated[Identifier, Field(description="folder under assets/models")]
+
+
+class ModelMade(_Model):
+    """A model that is made on the spot."""
+
+    made: MadeModel
+
+
+class ModelOfHub(_Model):
+    """A model of the model hub."""
+
+    hub: Annotated[Repository, Field(description="repository on the model hub, as OWNER/NAME")]
+    revision: Revision
+
+
+class ModelOfPackage(_Model):
+    """A model in a GGUF file of a package."""
+
+    package: Annotated[str, Field(description="name under `packages`")]
+    member: Annotated[str, Field(description="the GGUF file in the package")]
+
+
+AnyModel = ModelMade | ModelOfHub | ModelOfPackage
+Model = Annotated[
+    Annotated[ModelMade, Tag("<made>")]
+    | Annotated[ModelOfHub, Tag("<hub>")]
+    | Annotated[ModelOfPackage, Tag("<package>")],
+    _one_of(made="<made>", hub="<hub>", package="<package>"),
+]
+
+
+class TextOfHub(Settings):
+    """Rows of a dataset of the hub."""
+
+    hub: Annotated[Repository, Field(description="repository on the hub, as OWNER/NAME")]
+    revision: Revision
+    files: Annotated[
+        str,
+        Field(
+            description="the data files in the repository, by name or pattern; parquet, jsonl, "
+            "json.gz"
+        ),
+    ]
+    take: Annotated[
+        str,
+        Field(
+            pattern=r"^(\[[0-9%]*:[0-9%]*\])?$",
+            description='rows to take, as a slice of the datasets library, such as "[:10%]"',
+        ),
+    ] = ""
+    form: Annotated[
+        Literal["alpaca", "documents", "messages", "rows"],
+        Field(description="what a row holds; see src/prepare_text.py"),
+    ]
+
+
+class TextOfPackage(Settings):
+    """A data file of a package."""
+
+    package: Annotated[str, Field(description="name under `packages`")]
+    member: Annotated[str, Field(description="the file in the package")]
+    form: Annotated[
+        Literal[
+            "alpaca", "lines", "jsonl", "options", "true-false", "conclusions", "penn-valid",
+            "penn-test",
+        ],
+        Field(description="how the file is laid out; see src/prepare_text.py"),
+    ]  # fmt: skip
+
+
+AnyText = TextOfHub | TextOfPackage
+Text = Annotated[
+    Annotated[TextOfHub, Tag("<hub>")] | Annotated[TextOfPackage, Tag("<package>")],
+    _one_of(hub="<hub>", package="<package>"),
+]
+
+
+class Snapshot(Settings):
+    """Files of a dataset at one revision."""
+
+    host: Annotated[Literal["hub", "github"], Field(description="where the repository lies")] = (
+        "hub"
+    )
+    revision: Revision
+    files: Annotated[
+        list[str],
+        Field(
+            description="patterns of what to fetch (README.md is always among it); none = all; "
+            "of GitHub they must be given"
+        ),
+    ] = []
+
+
+class Splits(Settings):
+    """Disjoint parts of the chat text, in conversations."""
+
+    text: Annotated[str, Field(description="the chat text")]
+    held_out_text: Annotated[
+        str,
+        Field(description="text of the held-out conversations, when it is another; none = text"),
+    ] = ""
+    seed: Annotated[int, Field(ge=0, description="of the draw")]
+    train: Annotated[int, Field(ge=1, description="conversations that training reads")]
+    calibration: Annotated[int, Field(ge=4, description="conversations that calibrate")]
+    held_out: Annotated[int, Field(ge=2, description="conversations that evaluations score")]
+
+    @property
+    def scored(self) -> str:
+        """The text that evaluations score as whole conversations."""
+        return self.held_out_text or self.text
+
+
+class Nltk(Settings):
+    """The package with NLTK's sentence boundaries, which ifeval counts with."""
+
+    package: Annotated[str, Field(description="name under `packages`")]
+    member: Annotated[
+        str, Field(description="folder of the English ones in the package, punkt_tab/english")
+    ]
+
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class Evaluations(Scoring, Opening):
+    """What every checkpoint is scored on."""
+
+    windows: Annotated[list[str], Field(description="texts for perplexity over windows")] = []
+    tasks: Annotated[
+        dict[str, Count],
+        Field(
+            description="task files in tasks/, by name, with the questions to ask, spread evenly "
+            "over the set (0 = all); a task reads the text of its name; in a file laid over a "
+            "study null leaves a set out"
+        ),
+    ] = {}
+    hub_tasks: Annotated[
+        dict[str, Count],
+        Field(
+            description="lm-eval's own tasks or groups, by name, with the questions to ask of each "
+            "leaf task (0 = all); what they read is pinned under `datasets`"
+        ),
+    ] = {}
+    hub_shots: Annotated[
+        dict[str, Count],
+        Field(
+            description="solved examples before each question of a hub task, by its name; "
+            "lm-eval's default where a task is not named"
+        ),
+    ] = {}
+    nltk: Nltk | None = None
+
+    @property
+    def scoring(self) -> Scoring:
+        """How texts and questions are scored."""
+        return Scoring(**{name: getattr(self, name) for name in Scoring.model_fields})
+
+    @property
+    def opening(self) -> Opening:
+        """How whole conversations are scored."""
+        return Opening(score_opening=self.score_opening)
+
+
+class Proof(Settings):
+    """What a checkpoint must answer to."""
+
+    max_degenerate: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="largest share of empty or repetitive greedy answers a stage may give, 0 "
+            "to 1",
+        ),
+    ]
+
+
+Token = Annotated[str, _matching(r"^(?!base$)[A-Za-z][A-Za-z0-9_.]*$")]
+
+
+def _dataset(value: Any) -> str:
+    return "<revision>" if isinstance(value, str) else "<snapshot>"
+
+
+def _orderings(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "<arms>"
+    return "<pipelines>" if isinstance(value, list) else "<all>"
+
+
+def _teacher(value: Any) -> str:
+    return "<model>" if isinstance(value, Mapping) else "<base>"
+
+
+class StudyFile(Settings):
+    """A whole study."""
+
+    study: Annotated[
+        Identifier, Field(description="name of the study; its results lie in results/<study>/")
+    ]
+    seeds: Annotated[
+        list[Count],
+        Field(min_length=1, description="one replicate of the whole study a seed"),
+        Different,
+    ]
+    published: Annotated[
+        str,
+        Field(
+            description="study in published/published.csv whose figures stand beside ours; none = "
+            "no such study"
+        ),
+    ] = ""
+    device: Annotated[
+        Literal["cpu", "cuda"], Field(description="where stages and evaluations compute")
+    ] = "cpu"
+    packages: Annotated[
+        dict[str, Package], Field(description="archives to fetch with pip, by package name")
+    ] = {}
+    model: Model
+    teacher: Annotated[
+        Annotated[
+            Annotated[Literal["base"], Tag("<base>")] | Annotated[Model, Tag("<model>")],
+            Discriminator(_teacher),
+        ]
+        | None,
+        Field(
+            description="what distillation learns from, base (the uncompressed model) or a model "
+            "of its own"
+        ),
+    ] = None
+    chat_template: Annotated[
+        str, Field(description="Jinja template that replaces the tokenizer's own; none = its own")
+    ] = ""
+    text: Annotated[dict[str, Text], Field(min_length=1, description="texts to extract, by name")]
+    datasets: Annotated[
+        dict[
+            Annotated[str, _matching(r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")],
+            Annotated[
+                Annotated[Revision, Tag("<revision>")] | Annotated[Snapshot, Tag("<snapshot>")],
+                Discriminator(_dataset),
+            ],
+        ],
+        Field(
+            description="datasets of the hub or of GitHub by name, each at a revision, or with "
+            "more said about it"
+        ),
+    ] = {}
+    splits: Splits
+    stages: Annotated[
+        dict[Token, dict[str, Any]],
+        Field(min_length=1, description="what each token of a pipeline means"),
+    ]
+    orderings: Annotated[
+        Annotated[Literal["all-subsets"], Tag("<all>")]
+        | Annotated[list[str], Field(min_length=1), Tag("<pipelines>")]
+        | Annotated[
+            dict[
+                Annotated[str, _matching(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")],
+                Annotated[list[str], Field(min_length=1), Different],
+            ],
+            Field(min_length=1),
+            Tag("<arms>"),
+        ],
+        Discriminator(_orderings),
+        Field(
+            description="all-subsets, or the pipelines by name, or arms, each with the tokens "
+            "whose ordered subsets it is, or with its pipelines by name"
+        ),
+    ]
+    evaluations: Evaluations
+    serving: Annotated[
+        Serving | None, Field(description="what `make serving` measures; none = nothing")
+    ] = None
+    judge: Annotated[
+        Judge | None, Field(description="a judge of generated answers; none = nothing is judged")
+    ] = None
+    proof: Proof

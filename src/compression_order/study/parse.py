@@ -1,0 +1,179 @@
+"""A study file, read and checked: every fault is one sentence before anything runs.
+
+Pure Python: the Snakefile builds its `Study` here wherever it is parsed, login nodes included.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from compression_order import methods, orderings
+from compression_order.common import declare
+from compression_order.common.errors import HarnessError
+from compression_order.orderings import Stage
+from compression_order.study import hub_tasks, study
+from compression_order.study.file import CHAT_FORMS, PLAIN_FORMS, StudyFile
+
+# keys of a stage entry that are flags of every stage, not settings of its method
+COMMON = ("method", "on_quantized")
+
+
+def read(paths: Sequence[Path], root: Path) -> study.Study:
+    """The study of a file, for a command; Snakemake reads the file itself and calls `build`.
+
+    Args:
+        paths: the study, and files laid over it, key by key, as Snakemake's --configfile does.
+        root: folder of the workflow, where the task files are.
+
+    Raises:
+        HarnessError: no such file, not YAML, or a fault that `build` finds.
+    """
+    config: dict[str, Any] = {}
+    for path in paths:
+        config = _laid_over(config, _mapping(path))
+    return build(config, " + ".join(map(str, paths)), root)
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise HarnessError(f"{path} does not exist; name a study, such as config.yaml") from None
+    except yaml.YAMLError as fault:
+        raise HarnessError(f"{path} is not YAML ({' '.join(str(fault).split())})") from None
+    if not isinstance(found, dict):
+        raise HarnessError(f"{path} is not a study: it has no keys; see config.yaml")
+    return found
+
+
+def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        if isinstance(under, Mapping) and isinstance(value, Mapping):
+            merged[key] = _laid_over(under, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _asked(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The study without the question sets whose count is null.
+
+    A file laid over another adds keys and cannot take one out; elsewhere null is a fault.
+    """
+    evaluations = config.get("evaluations")
+    if not isinstance(evaluations, Mapping):
+        return config
+    kept = {
+        key: {name: count for name, count in value.items() if count is not None}
+        if key in ("tasks", "hub_tasks") and isinstance(value, Mapping)
+        else value
+        for key, value in evaluations.items()
+    }
+    return {**config, "evaluations": kept}
+
+
+def build(config: Mapping[str, Any], source: str, root: Path) -> study.Study:
+    """Check a study and work out its nodes.
+
+    Args:
+        config: the file as read.
+        source: its name, for messages.
+        root: folder of the workflow, where the task files are.
+
+    Raises:
+        HarnessError: the first fault, with file, key, value and what to do.
+    """
+    file = declare.checked(StudyFile, _asked(config), source)
+    stages = {token: _stage(token, entry, source) for token, entry in file.stages.items()}
+    try:
+        _check_names(file, root)
+        _require_teacher(file, stages)
+        for token, stage in stages.items():
+            stage.settings.require_shareable(stage.on_quantized, f"stages.{token}.")
+        planned = orderings.plan(file.orderings, stages)
+    except HarnessError as fault:
+        raise HarnessError(f"{source}: {fault}") from None
+    return study.Study(file, stages, planned, root)
+
+
+def _stage(token: str, entry: Mapping[str, Any], source: str) -> Stage:
+    where = f"{source}: stages.{token}"
+    for key in COMMON:
+        if key not in entry:
+            raise HarnessError(f"{where}: the key {key!r} is missing; add it")
+    method, on_quantized = entry["method"], entry["on_quantized"]
+    if method not in methods.REGISTRY:
+        raise HarnessError(f"{where}.method: {_unknown(method, methods.REGISTRY)}")
+    kind = methods.settings(method)
+    given = {key: value for key, value in entry.items() if key not in COMMON}
+    settings = declare.checked(kind, given, source, f"stages.{token}")
+    if on_quantized not in kind.rules:
+        raise HarnessError(f"{where}.on_quantized: {_unknown(on_quantized, kind.rules)}")
+    if settings.trains_adapter(on_quantized) and "adapter" not in given:
+        raise HarnessError(
+            f"{where}.adapter: the stage trains an adapter and does not describe it; write its "
+            "rank, alpha, dropout and targets there"
+        )
+    return Stage(token, kind.kind, method, on_quantized, settings)
+
+
+def _unknown(value: Any, known: Iterable[str]) -> str:
+    return f"{value!r} is not known; use one of {', '.join(known)}"
+
+
+def _check_names(file: StudyFile, root: Path) -> None:
+    """Every name that the study uses must be one that it defines."""
+    texts = file.text
+    teacher = study.teacher_model(file)
+    entries: list[tuple[str, Any]] = [("model", file.model)]
+    entries += [("teacher", teacher)] if teacher else []
+    for key, entry in [*entries, *((f"text.{n}", t) for n, t in texts.items())]:
+        if hasattr(entry, "package"):
+            _require(entry.package, file.packages, f"{key}.package", "packages")
+    _require(file.splits.text, texts, "splits.text", "text")
+    _require(file.splits.scored, texts, "splits.held_out_text", "text")
+    if teacher and teacher.name == file.model.name:
+        raise HarnessError(
+            f"teacher.name: {teacher.name!r} is the model's name too; give another, or write "
+            "`teacher: base` to let the uncompressed model teach"
+        )
+    if file.published:
+        known = sorted(study.published_studies(root / study.PUBLISHED))
+        _require(file.published, known, "published", study.PUBLISHED)
+    plain = [name for name, entry in texts.items() if entry.form in PLAIN_FORMS]
+    for name in file.evaluations.windows:
+        _require(name, plain, "evaluations.windows", "text (form lines or jsonl)")
+    for name in file.evaluations.tasks:
+        _require(name, texts, "evaluations.tasks", "text")
+        task = study.task_path(name)
+        if not (root / task).exists():
+            raise HarnessError(
+                f"evaluations.tasks: {name!r} needs the task file {task}, which does not exist; "
+                "write it or leave the task out"
+            )
+    hub_tasks.check(file, root)
+    if file.judge:
+        chats = [n for n, entry in texts.items() if entry.form in CHAT_FORMS]
+        asked = file.judge.answers.text
+        _require(asked, chats, "judge.answers.text", "text (form alpaca or messages)")
+
+
+def _require_teacher(file: StudyFile, stages: Mapping[str, Stage]) -> None:
+    tokens = [token for token, stage in stages.items() if stage.kind == "distill"]
+    if tokens and file.teacher is None:
+        raise HarnessError(
+            f"teacher: stages.{tokens[0]} distills and the study names no teacher; write "
+            "`teacher: base` to learn from the uncompressed model, or describe a model there"
+        )
+
+
+def _require(name: Any, known: Iterable[str], key: str, section: str) -> None:
+    if name not in known:
+        listed = ", ".join(map(str, known)) or "none"
+        raise HarnessError(
+            f"{key}: {name!r} is not defined under `{section}`; define it or use one of: {listed}"
+        )

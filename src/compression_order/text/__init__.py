@@ -1,0 +1,1 @@
+"""Conversations as records and as token ids."""

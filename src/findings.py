@@ -1,0 +1,33 @@
+"""python src/findings.py --study smoke --results results/smoke --rows base P Q P-Q Q-P --seeds 0 \\
+    --json results/smoke/analysis.json --markdown results/smoke/findings.md
+
+Say what the numbers of a finished study mean: which orders are separable, by how much, and how
+sure that is. Reads the evaluations of all seeds; nothing is measured here. analysis.json holds
+every comparison with its effect, intervals and verdict, findings.md the same in sentences.
+docs/statistics.md says how each number is made.
+"""
+
+from pathlib import Path
+
+from compression_order.common import declare, errors
+from compression_order.results import request
+
+
+def parser() -> declare.Parser:
+    made = declare.Parser(__doc__)
+    request.add_flags(made)
+    out = made.add_argument_group("what is written")
+    out.add_argument("--json", required=True, type=Path, help="every comparison")
+    out.add_argument("--markdown", required=True, type=Path, help="the same for reading")
+    return made
+
+
+def main() -> None:
+    args = parser().parse_args()
+    from compression_order.findings import assembly
+
+    assembly.write(request.read(args), args.json, args.markdown)
+
+
+if __name__ == "__main__":
+    errors.run(main)
