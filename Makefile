@@ -165,7 +165,7 @@ image: ## Build the container image; IMAGE=name BASE=image TORCH=cuda|index PIP_
 		--build-arg REVISION=$$(git describe --always --dirty --abbrev=40 --exclude '*') .
 
 image-test: dev-env ## Build the image on a fresh base and run studies in it; starts an engine if need be
-	$(IN_ENV) pytest tests/test_image.py tests/test_container.py -m engine
+	$(IN_ENV) pytest tests/image/test_image.py tests/image/test_container.py -m engine
 
 clean: ## Remove results/, work/ and logs/; assets/ and .venv/ stay
 	rm -rf results work logs

@@ -3,7 +3,7 @@
 Dettmers et al. 2022, LLM.int8, section 3 (arXiv 2208.07339). Every linear of the decoder layers
 is quantized; embeddings, norms and the output head stay in bf16. The kernels round activations
 to 8 bits too, but for the columns of outliers; the dequantized copy that evaluations score does
-not. How far apart the two are is measured in tests/test_int8.py.
+not. How far apart the two are is measured in tests/checkpoint/test_int8.py.
 """
 
 from collections.abc import Mapping

@@ -1,0 +1,117 @@
+"""The guards on the published tables of the two audited studies: they find what the audit found."""
+
+from lab import ROOT
+import csv
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from test_table import SMALL, edit, perplexity, results_tree
+
+from compression_order.results import guards
+from compression_order import orderings
+
+HALF = 0.005  # of the last digit that both studies print
+TEXTS = ("wikitext2", "ptb", "c4")
+# questions of the 19 subjects that the study counts as STEM, and of its two law subjects
+QUESTIONS = {"mmlu_stem": 3153, "mmlu_law": 1655, "mmlu_stem_valid_only": 412}
+
+
+def lines(study: str) -> list[dict[str, str]]:
+    with (ROOT / "published" / "published.csv").open(newline="") as stream:
+        return [line for line in csv.DictReader(stream) if line["study"] == study]
+
+
+def printed_perplexities() -> dict[str, dict[str, list[float]]]:
+    """Model -> pipeline -> perplexity of each text, as printed."""
+    found: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for line in lines("llm-compression"):
+        if line["metric"].startswith("perplexity_"):
+            text = line["metric"].removeprefix("perplexity_")
+            found[line["model"]][line["pipeline"]][text] = float(line["value"])
+    return {
+        model: {p: [v[t] for t in TEXTS] for p, v in rows.items() if set(v) == set(TEXTS)}
+        for model, rows in found.items()
+    }
+
+
+def flagged_multiples() -> set[str]:
+    return {
+        row
+        for rows in printed_perplexities().values()
+        for row, _ in guards.constant_steps(rows, HALF)
+    }
+
+
+def test_constant_multiples_of_the_audit_are_flagged_and_no_measured_row_is() -> None:
+    audited = {
+        line["pipeline"] for line in lines("llm-compression") if line["trust"] == "extrapolated"
+    }
+    assert len(audited) == 17
+    # SG90-Q has a factor of its own on every text, so that no other row speaks against it
+    assert flagged_multiples() == audited - {"SG90-Q"}
+
+
+def test_the_one_row_that_is_missed_has_another_factor_than_the_rest() -> None:
+    rows = printed_perplexities()["Llama-13B"]
+    factors = {
+        row: [a / b for a, b in zip(rows[row], rows[orderings.parent(row)], strict=True)]
+        for row in ("SG80-Q", "SG90-Q")
+    }
+    assert all(abs(a - b) > 0.05 for a, b in zip(*factors.values(), strict=True))
+
+
+def test_measured_rows_printed_with_two_decimals_are_not_flagged() -> None:
+    table = re.findall(r"^\| ([\w-]+) \| [\d.]+ \| ([\d.]+) \(.*?\| ([\d.]+) \(.*?\| ([\d.]+) \(",
+                       (ROOT / "README.md").read_text(), re.M)  # fmt: skip
+    rows = {name: [float(v) for v in values] for name, *values in table}
+    assert len(rows) == 16
+    assert list(guards.constant_steps(rows, HALF)) == []
+
+
+def test_below_chance_rows_of_the_audit_are_flagged() -> None:
+    invalid, flagged = set(), set()
+    for line in lines("llm-workout-plan"):
+        if line["metric"] in QUESTIONS:
+            cell, samples = (line["pipeline"], line["metric"]), QUESTIONS[line["metric"]]
+            if line["trust"] == "invalid":
+                invalid.add(cell)
+            if guards.below_chance(round(float(line["value"]) / 100 * samples), samples, 0.25):
+                flagged.add(cell)
+    assert len(invalid) == 28
+    assert invalid <= flagged
+    # of the recomputed ones, which the audit kept, three are below chance too
+    assert {row for row, _ in flagged - invalid} == {"FT-P-Q", "Q-FT-P", "FT-Q-P"}
+
+
+def test_a_stage_that_multiplies_every_parent_alike_is_named_in_the_table(tmp_path: Path) -> None:
+    rows = [*SMALL, "KD", "KD-Q"]
+    root = results_tree(tmp_path, rows)
+    for parent, row in (("base", "Q"), ("P", "P-Q"), ("KD", "KD-Q")):
+        at = root / "seed0/evaluations"
+        for text, protocol in (("chat", "documents"), ("wiki", "windows")):
+            entry = perplexity_of(at / parent, text)
+            more = 0.3 if text == "chat" else 0.2
+            losses = [loss + more for loss in entry["losses"]]
+            made = perplexity(protocol, losses, entry["counts"])
+            edit(at / row / "perplexity.json", text, **made)
+    found = guards.findings(guards.load(root, rows, [0]))
+    assert found["P-Q"] == ["Q multiplies every perplexity by one factor as in Q, KD-Q"]
+    assert found["P"] == found["Q-P"] == []
+
+
+def perplexity_of(folder: Path, text: str) -> dict[str, list[float]]:
+    entries: dict[str, dict[str, list[float]]] = json.loads(
+        (folder / "perplexity.json").read_text()
+    )
+    return entries[text]
+
+
+@pytest.mark.parametrize("factors", [(1.2, 1.2), (1.2, 1.2, 1.3)])
+def test_two_rows_with_one_factor_are_no_proof(factors: tuple[float, ...]) -> None:
+    rows = {"base": [10.0]}
+    for nth, factor in enumerate(factors):
+        rows |= {f"P{nth}": [11.0 + nth], f"P{nth}-Q": [(11.0 + nth) * factor]}
+    assert list(guards.constant_steps(rows)) == []

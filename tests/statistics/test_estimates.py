@@ -1,0 +1,256 @@
+"""Each statistic of the analysis against an independent implementation, and its coverage."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import astuple
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from scipy import stats
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+from statsmodels.stats.proportion import proportion_confint
+
+from compression_order.findings import comparisons, flips
+from compression_order.statistics import estimates, multiplicity, normal_power, paired, power
+from compression_order.statistics.estimates import Sample
+
+DRAWS = 1000
+PAIR = estimates.pair("A-B-C", "B-A-C")
+ROWS = ("A-B-C", "A-C-B", "B-A-C", "B-C-A", "C-A-B", "C-B-A")
+
+
+def sample(
+    rng: np.random.Generator,
+    seeds: int,
+    units: int,
+    sds: Sequence[float] = (0.03, 0.12, 0.05),
+    step: float = 0.1,
+    weighted: bool = False,
+    rows: Sequence[str] = ROWS,
+) -> Sample:
+    """Rows `step` nats apart; `sds` of the difference of two over seeds, units and both."""
+    seed_sd, unit_sd, both_sd = (sd / math.sqrt(2) for sd in sds)
+    shared = rng.normal(3, 0.5, units) + rng.normal(0, 0.05, (seeds, 1))
+    losses = {
+        row: shared
+        + step * nth
+        + rng.normal(0, seed_sd, (seeds, 1))
+        + rng.normal(0, unit_sd, units)
+        + rng.normal(0, both_sd, (seeds, units))
+        for nth, row in enumerate(rows)
+    }
+    weights = rng.integers(100, 512, units).astype(float) if weighted else np.ones(units)
+    return Sample("text", f"{units} documents", losses, weights, 200.0, {})
+
+
+# against other implementations
+
+
+def test_one_seed_is_the_paired_t_test() -> None:
+    made = sample(np.random.default_rng(0), 1, 30)
+    effect = estimates.contrast(made, PAIR)
+    theirs = stats.ttest_rel(made.losses["A-B-C"][0], made.losses["B-A-C"][0])
+    assert effect.p == pytest.approx(theirs.pvalue)
+    for level in (0.95, 0.99):
+        assert effect.interval(level) == pytest.approx(theirs.confidence_interval(level))
+    assert effect.seed_sd is None
+
+
+def test_token_weights_are_weighted_least_squares_with_robust_errors() -> None:
+    made = sample(np.random.default_rng(1), 1, 25, weighted=True)
+    effect = estimates.contrast(made, PAIR)
+    d = made.losses["A-B-C"][0] - made.losses["B-A-C"][0]
+    fit = sm.WLS(d, np.ones((25, 1)), weights=made.weights).fit(cov_type="HC1", use_t=True)
+    assert effect.value == pytest.approx(fit.params[0])
+    assert effect.se == pytest.approx(fit.bse[0])
+    assert effect.p == pytest.approx(fit.pvalues[0])
+
+
+def frame(values: np.ndarray, one: str, other: str) -> pd.DataFrame:
+    """A matrix in long form."""
+    rows = [
+        {one: f"a{i}", other: f"b{j}", "value": values[i, j]} for i, j in np.ndindex(values.shape)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_seeds_and_units_have_the_variance_of_a_two_way_table() -> None:
+    made = sample(np.random.default_rng(2), 4, 20, sds=(0.1, 0.3, 0.05))
+    d = made.losses["A-B-C"] - made.losses["B-A-C"]
+    squares = anova_lm(ols("value ~ C(seed) + C(unit)", frame(d, "seed", "unit")).fit())["mean_sq"]
+    theirs = (squares["C(seed)"] + squares["C(unit)"] - squares["Residual"]) / d.size
+    effect = estimates.contrast(made, PAIR)
+    assert effect.value == pytest.approx(d.mean())
+    assert effect.se**2 == pytest.approx(theirs)
+    assert effect.seed_sd == pytest.approx(d.mean(axis=1).std(ddof=1))
+    # Satterthwaite, written out
+    of_seeds, of_units = squares["C(seed)"] / d.size, squares["C(unit)"] / d.size
+    assert effect.df == pytest.approx(theirs**2 / (of_seeds**2 / 3 + of_units**2 / 19))
+
+
+def test_pooled_spread_is_the_residual_of_rows_and_seeds() -> None:
+    made = sample(np.random.default_rng(3), 3, 20)
+    spread = estimates.pooled(made, ROWS)
+    assert spread is not None
+    means = np.array([made.losses[row].mean(axis=1) for row in ROWS])
+    table = anova_lm(ols("value ~ C(row) + C(seed)", frame(means, "row", "seed")).fit())
+    assert spread.variance == pytest.approx(table["mean_sq"]["Residual"])
+    assert spread.df == table["df"]["Residual"] == 10
+    # of two orders alone it is their own
+    two = estimates.pooled(made, list(PAIR))
+    both = estimates.contrast(made, PAIR, two), estimates.contrast(made, PAIR)
+    assert astuple(both[0]) == pytest.approx(astuple(both[1]))
+
+
+def test_corrections_are_those_of_statsmodels_and_scipy() -> None:
+    rng = np.random.default_rng(4)
+    for count in (1, 2, 15, 120):
+        p = rng.uniform(0, 1, count) ** 4
+        assert multiplicity.holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+        assert multiplicity.benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p))
+        verdicts = multiplicity.corrected(list(p))
+        by_bonferroni = multipletests(p, method="bonferroni")[0]
+        assert [v["separable"] for v in verdicts] == list(by_bonferroni)
+        assert all(v["p_holm"] <= 0.05 for v in verdicts if v["separable"])
+    assert multiplicity.corrected([]) == []
+
+
+def test_mcnemar_and_its_interval_are_those_of_statsmodels() -> None:
+    rng = np.random.default_rng(5)
+    first, second = rng.integers(0, 2, (1, 60)), rng.integers(0, 2, (1, 60))
+    pairs = [[int(np.sum((first == a) & (second == b))) for b in (0, 1)] for a in (0, 1)]
+    assert flips.p_value(first, second) == pytest.approx(mcnemar(pairs, exact=True).pvalue)
+    only, either = pairs[1][0], pairs[1][0] + pairs[0][1]
+    theirs = proportion_confint(only, either, alpha=0.01, method="beta")
+    assert flips.share(first, second, 0.99) == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize(("effect", "sd", "alpha"), [(0.05, 0.12, 0.05), (0.02, 0.12, 0.05 / 15)])
+def test_units_needed_are_those_of_statsmodels(effect: float, sd: float, alpha: float) -> None:
+    theirs = TTestPower().solve_power(effect / sd, alpha=alpha, power=power.POWER)
+    found = power.units_needed(effect, sd, alpha)
+    assert found == math.ceil(theirs)
+    assert found is not None
+    assert power.power_of(effect, sd, found, alpha) >= power.POWER
+    assert power.smallest_effect(sd, found, alpha) == pytest.approx(effect, rel=0.02)
+    # what a plan says without scipy
+    assert abs(normal_power.units_needed(effect, sd, alpha) - found) <= 1
+    assert normal_power.smallest_effect(sd, found, alpha) == pytest.approx(effect, rel=0.02)
+
+
+def test_power_at_its_ends() -> None:
+    assert power.units_needed(1e-9, 1.0) is None
+    assert power.units_needed(0.1, 0.0) == 2
+    assert power.smallest_effect(0.1, 1) == math.inf
+    assert normal_power.questions_needed(0.2, 0.1) is None
+    assert normal_power.smallest_difference(5, 0.1) is None
+
+
+def test_questions_needed_find_the_difference_in_eight_of_ten_studies() -> None:
+    flipped, difference = 0.2, 0.1
+    count = normal_power.questions_needed(difference, flipped)
+    assert count is not None
+    rng = np.random.default_rng(6)
+    shares = [(flipped + difference) / 2, (flipped - difference) / 2, 1 - flipped]
+    draws = rng.multinomial(count, shares, 2000)
+    p = stats.binomtest
+    found = np.mean([p(a, a + b, 0.5).pvalue <= 0.05 for a, b, _ in draws if a + b])
+    assert 0.74 < found < 0.84  # exact test: a little less than the formula's 0.8
+    assert normal_power.smallest_difference(count, flipped) == pytest.approx(difference, rel=0.01)
+
+
+# coverage, on data whose answer is known
+
+
+@pytest.mark.parametrize(
+    ("seeds", "units", "sds", "weighted"),
+    [
+        (1, 48, (0, 0.12, 0.05), False),
+        (1, 48, (0, 0.12, 0.05), True),
+        (3, 48, (0.03, 0.12, 0.05), False),
+        (3, 48, (0.1, 0.12, 0.05), False),
+        (3, 24, (0.03, 0.12, 0.05), True),
+        (5, 12, (0.03, 0.12, 0.05), False),
+    ],
+)
+def test_the_95_interval_covers_the_truth_95_times_in_100(
+    seeds: int, units: int, sds: tuple[float, ...], weighted: bool
+) -> None:
+    rng, hits = np.random.default_rng(7), 0
+    for _ in range(DRAWS):
+        made = sample(rng, seeds, units, sds, weighted=weighted)
+        low, high = estimates.contrast(made, PAIR, estimates.pooled(made, ROWS)).interval()
+        hits += low < -0.2 < high
+    assert 0.93 <= hits / DRAWS <= 0.97
+
+
+@pytest.mark.parametrize(("seeds", "least"), [(2, 0.85), (3, 0.91), (5, 0.93)])
+def test_without_pooling_few_seeds_cover_too_little(seeds: int, least: float) -> None:
+    """What docs/statistics.md says of rows of different stages."""
+    rng, hits = np.random.default_rng(12), 0
+    for _ in range(DRAWS):
+        made = sample(rng, seeds, 48, (0.1, 0.12, 0.05), rows=tuple(PAIR))
+        low, high = estimates.contrast(made, PAIR).interval()
+        hits += low < -0.1 < high
+    assert least <= hits / DRAWS <= 0.97
+
+
+def test_an_interval_over_text_alone_is_too_narrow_for_seeds_that_differ() -> None:
+    """Why the seeds are in the interval."""
+    rng, hits = np.random.default_rng(8), 0
+    for _ in range(DRAWS):
+        made = sample(rng, 3, 48, (0.1, 0.12, 0.05))
+        effect = estimates.contrast(made, PAIR)
+        hits += abs(effect.value + 0.2) < stats.t.ppf(0.975, 47) * effect.unit_se
+    assert hits / DRAWS < 0.6
+
+
+@pytest.mark.parametrize(("seeds", "step"), [(1, 0.1), (3, 0.0)])
+def test_all_intervals_of_a_family_hold_together(seeds: int, step: float) -> None:
+    """In at least 95 of 100 studies; with equal orders, no more than 5 find anything."""
+    rng, hits, studies = np.random.default_rng(9), 0, 400
+    pairs = [(a, b) for a in range(6) for b in range(a)]
+    level = multiplicity.simultaneous_level(len(pairs))
+    for _ in range(studies):
+        made = sample(rng, seeds, 48, (0.03 * (seeds > 1), 0.12, 0.05), step)
+        spread = estimates.pooled(made, ROWS)
+        held = True
+        for a, b in pairs:
+            effect = estimates.contrast(made, estimates.pair(ROWS[a], ROWS[b]), spread)
+            low, high = effect.interval(level)
+            held &= low < step * (a - b) < high
+        hits += held
+    assert hits / studies >= 0.94
+
+
+def test_the_bootstrap_interval_covers_too_and_agrees_with_the_t_interval() -> None:
+    rng, hits = np.random.default_rng(10), 0
+    for _ in range(DRAWS):
+        made = sample(rng, 1, 48, (0, 0.12, 0.05), rows=tuple(PAIR))
+        drawn = paired.bootstrap_means(
+            made.losses["A-B-C"][0] - made.losses["B-A-C"][0], made.weights, 500
+        )
+        low, high = paired.expanded_interval(drawn, 48)
+        hits += low < -0.1 < high
+    assert 0.93 <= hits / DRAWS <= 0.97
+    made = sample(rng, 1, 400)
+    drawn = comparisons.draws(made)
+    theirs = paired.expanded_interval(drawn["A-B-C"] - drawn["B-A-C"], 400)
+    assert estimates.contrast(made, PAIR).interval() == pytest.approx(theirs, abs=0.003)
+
+
+def test_the_interval_of_mcnemar_holds_the_true_share() -> None:
+    """An exact interval never covers less than it says."""
+    rng, hits = np.random.default_rng(11), 0
+    for _ in range(DRAWS):
+        kind = rng.choice(3, (1, 150), p=[0.14, 0.06, 0.8])
+        low, high = flips.share((kind == 0).astype(int), (kind == 1).astype(int), 0.95)
+        hits += low <= 0.7 <= high
+    assert hits / DRAWS >= 0.95
+    assert hits / DRAWS < 0.99
