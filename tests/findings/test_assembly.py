@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_table import (
+from results_tree import (
     ALL,
     FIGURES,
     add_row,

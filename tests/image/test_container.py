@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from engine_fixtures import CALLER, IMAGE, Engine, give, not_of
-from test_resume import steps_done
+from lab import steps_done
 from workflow_fixtures import SMOKE, Finished, finished, link_archives, repository
 
 __all__ = ["finished"]  # a fixture

@@ -18,8 +18,8 @@ import make_table
 import numpy as np
 import pytest
 from chat_server import Reply, Request, serving
+from good_judge import PYTHON, STEPS, good
 from lab import ROOT, Lab, inside, write_lines
-from test_sources import ELSEWHERE, IMPORTS
 
 from compression_order.common import closure, declare, files
 from compression_order.common.errors import HarnessError
@@ -30,8 +30,6 @@ from compression_order.results import guards, records, table
 from compression_order.study import parse, study
 from compression_order.workflow import resources
 
-PYTHON = os.environ.get("PYTHON_JUDGE", str(ROOT / ".venv-judge" / "bin" / "python"))
-STEPS = ["Check the facts.", "Check the relevance."]
 OPENING = [("Name a fruit.", "An apple."), ("Name a bird.", "A robin."), ("Count to two.", "1 2")]
 
 
@@ -166,20 +164,6 @@ def test_a_prompt_that_does_not_fit_is_told(lab: Lab, tmp_path: Path) -> None:
 
 
 # --- the judge itself, in its own environment --------------------------------------------------
-
-
-def good(request: Request) -> str | Reply:
-    """A judge that gives 8 of 10, likely 7 or 9 as well, and one yes and one no."""
-    asked = request["messages"][0]["content"]
-    if "generate 3-4 concise evaluation steps" in asked:
-        return json.dumps({"steps": STEPS})
-    if "Prompt Instructions:" in asked:
-        return 'Sure:\n{"verdicts": [{"verdict": "yes"}, {"verdict": "no", "reason": "long"}]}'
-    text = '{"reason": "fine", "score": 8}'
-    if not request.get("logprobs"):
-        return text
-    likely = {"8": 0.6, "9": 0.2, "7": 0.1, "x": 0.05, "1": 0.001}
-    return Reply(text, tokens=[('{"reason": "fine", "score": ', {"{": 1.0}), ("8", likely)])
 
 
 class Bench:
@@ -548,7 +532,7 @@ def judged_row(root: Path, row: str, scores: list[float], sample: str = "s", see
 
 
 def test_the_table_has_a_column_only_with_a_judge(tmp_path: Path) -> None:
-    from test_table import SMALL, results_tree
+    from results_tree import SMALL, results_tree
 
     root = results_tree(tmp_path, SMALL)
     for number, row in enumerate(SMALL):
@@ -579,7 +563,7 @@ def test_the_table_has_a_column_only_with_a_judge(tmp_path: Path) -> None:
 def test_verdicts_of_another_judge_cannot_enter_the_table(
     tmp_path: Path, scores: list[float], sample: str, words: str
 ) -> None:
-    from test_table import SMALL, results_tree
+    from results_tree import SMALL, results_tree
 
     root = results_tree(tmp_path, SMALL)
     for row in SMALL:

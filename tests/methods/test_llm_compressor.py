@@ -6,7 +6,6 @@ The published algorithms are written out here a second time, and compared on the
 
 import copy
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -242,34 +241,6 @@ def test_gptq_and_awq_predict_better_than_round_to_nearest(
     assert found["G"] < found["nearest, symmetric"]
     assert found["zero/G"] < found["nearest, zero points"]
     assert found["A"] < found["nearest, zero points"]
-
-
-def inverse_hessian(states: Tensor, dampening: float = 0.01) -> Tensor:
-    hessian = 2 * states.T @ states
-    damp = dampening * hessian.diagonal().mean()
-    return torch.linalg.inv(hessian + damp * torch.eye(len(hessian)))
-
-
-def solve(weight: Tensor, inverse: Tensor, order: Tensor, take: Callable[..., Tensor]) -> Tensor:
-    """Optimal brain surgery, a column at a time: each column's error is spread over the others.
-
-    Written with Gaussian elimination on the inverse Hessian, where the libraries factorize it.
-
-    Args:
-        weight: [rows, columns].
-        inverse: of the Hessian.
-        order: the order of the columns.
-        take: (column, its weights now, all weights now, the inverse of the columns still to
-            come) -> what becomes of them; all are in the order of the columns.
-    """
-    weight, inverse = weight[:, order].clone(), inverse[order][:, order].clone()
-    for at, column in enumerate(order.tolist()):
-        kept = take(column, weight[:, at].clone(), weight, inverse)
-        row = inverse[at, at:].clone()
-        weight[:, at:] -= torch.outer((weight[:, at] - kept) / row[0], row)
-        weight[:, at] = kept
-        inverse[at + 1 :, at + 1 :] -= torch.outer(row[1:] / row[0], row[1:])
-    return weight[:, order.argsort()]
 
 
 def plain_gptq(made: Made, symmetric: bool) -> Tensor:

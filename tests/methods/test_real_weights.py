@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from brain_surgery import inverse_hessian, solve
 from lab import ROOT, fetched, in_quant, inside
 from safetensors.torch import load_file
-from test_quant import inverse_hessian, solve
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_table import SMALL, add_row, command, edit, make, perplexity_file, results_tree, write
+from results_tree import SMALL, add_row, command, edit, make, perplexity_file, results_tree, write
 
 import changes as script
 from compression_order.results import changes, guards

@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from test_table import SMALL, edit, perplexity, results_tree
+from results_tree import SMALL, edit, perplexity, results_tree
 
 from compression_order.results import guards
 from compression_order import orderings

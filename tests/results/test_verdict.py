@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from lab import ROOT, cli
-from test_table import FIGURES, add_row, answers, command, edit, make, write
+from results_tree import FIGURES, add_row, answers, command, edit, make, write
 
 import verdict
 from compression_order import orderings

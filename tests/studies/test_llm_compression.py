@@ -12,7 +12,7 @@ import pytest
 import verdict
 import yaml
 from lab import ROOT, cli
-from test_table import FIGURES, add_row, command, edit, make
+from results_tree import FIGURES, add_row, command, edit, make
 from workflow_fixtures import Copy, repository
 
 import prepare_text

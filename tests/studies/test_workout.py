@@ -12,7 +12,7 @@ import pytest
 import verdict
 import yaml
 from lab import ROOT, cli
-from test_table import FIGURES, add_row, answers, command, edit, make, write
+from results_tree import FIGURES, add_row, answers, command, edit, make, write
 from workflow_fixtures import link_archives, repository
 
 import prepare_text

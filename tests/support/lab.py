@@ -205,3 +205,12 @@ def fetched(*wanted: str) -> None:
         if not all((ROOT / path).exists() for path in wanted):
             command = [sys.executable, "-m", "snakemake", "--cores", "1", *wanted]
             subprocess.run(command, cwd=ROOT, check=True)
+
+
+def steps_done(snapshot: Path) -> int:
+    """Steps in a snapshot; 0 where there is none."""
+    try:
+        with safe_open(snapshot, "pt") as stored:
+            return len(json.loads(stored.metadata()["history"]))
+    except (FileNotFoundError, SafetensorError):
+        return 0

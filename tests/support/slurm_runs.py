@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
+from lab import steps_done
 from slurm_cluster import CONTROLLER, Cluster, SlurmJob, running, wait_until
 from slurm_cluster import cannot_start as cluster_cannot_start
-from test_resume import steps_done
 from workflow_fixtures import NODES, ROOT, SMOKE, TABLE, Copy, link_archives, repository
 
 LONG, STEPS = "L", 700  # a pruning with this many steps of recovery; about half a minute

@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from lab import ROOT, SCRIPTS, SEQ_LEN, Lab, inside, training_flags
+from lab import ROOT, SCRIPTS, SEQ_LEN, Lab, inside, steps_done, training_flags
 from safetensors.torch import load_file
-from test_resume import steps_done
 from workflow_fixtures import repository
 
 from compression_order.architecture import demands, shapes

@@ -1,6 +1,5 @@
 """A training stage killed half way resumes from its snapshot and ends with the same bytes."""
 
-import json
 import logging
 import os
 import shutil
@@ -12,18 +11,8 @@ from pathlib import Path
 
 import pytest
 from lab import ROOT, SCRIPTS, SEQ_LEN, Lab, cli, inside, training_flags
-from safetensors import SafetensorError, safe_open
 
 STEPS = 24
-
-
-def steps_done(snapshot: Path) -> int:
-    """Steps in a snapshot; 0 where there is none."""
-    try:
-        with safe_open(snapshot, "pt") as stored:
-            return len(json.loads(stored.metadata()["history"]))
-    except (FileNotFoundError, SafetensorError):
-        return 0
 
 
 def kill_half_way(command: list[str], snapshot: Path) -> int:

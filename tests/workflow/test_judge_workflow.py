@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from chat_server import serving
-from test_judge import PYTHON, good
+from good_judge import PYTHON, good
 from workflow_fixtures import TABLES, Copy, link_archives, repository
 
 pytestmark = [pytest.mark.workflow, pytest.mark.judge, pytest.mark.slow]
