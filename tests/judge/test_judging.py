@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from chat_server import Reply, Request, serving
 from good_judge import PYTHON, STEPS, good
+from imports import PROGRAM as IMPORTS
 from lab import ROOT, Lab, inside, write_lines
 
 from compression_order.common import closure, declare, files

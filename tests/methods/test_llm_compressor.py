@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from brain_surgery import inverse_hessian, solve
 from lab import Lab, in_quant
 from safetensors.torch import load_file
 from torch import Tensor

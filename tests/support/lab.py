@@ -209,6 +209,8 @@ def fetched(*wanted: str) -> None:
 
 def steps_done(snapshot: Path) -> int:
     """Steps in a snapshot; 0 where there is none."""
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(snapshot, "pt") as stored:
             return len(json.loads(stored.metadata()["history"]))

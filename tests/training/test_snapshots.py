@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from lab import ROOT, SCRIPTS, SEQ_LEN, Lab, cli, inside, training_flags
+from lab import ROOT, SCRIPTS, SEQ_LEN, Lab, cli, inside, steps_done, training_flags
 
 STEPS = 24
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from imports import PROGRAM as IMPORTS
 from lab import ROOT
 from workflow_fixtures import leaves, repository
 
