@@ -12,8 +12,8 @@ import yaml
 # beside this file, in the image as in a checkout: what the workflow's own check says
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
-from compression_order import errors, runtime
-from compression_order.errors import HarnessError
+from compression_order.common import errors, process
+from compression_order.common.errors import HarnessError
 
 
 def device_of(study: Path) -> str:
@@ -37,7 +37,7 @@ def main() -> None:
     if device_of(Path(sys.argv[1])) != "cuda":
         print(0)
         return
-    runtime.usable("cuda")
+    process.usable("cuda")
     import torch
 
     print(torch.cuda.device_count())

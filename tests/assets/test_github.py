@@ -1,170 +1,165 @@
-"""Files of a GitHub repository at a commit, from a server here that answers as GitHub."""
+"""Files of a GitHub repository at a commit, by git from a server here: bare repositories."""
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import lawbench_fixtures
 import pytest
 import yaml
-from lab import ROOT, cli
+from lab import ROOT, cli, inside
 
-import fetch_github
-from compression_order.study import study, parse
+from compression_order.assets import github
 from compression_order.common.errors import HarnessError
+from compression_order.study import parse, study
 
 NAME, REVISION = "open-compass/LawBench", "0123456789" * 4
 PATTERN = "data/zero_shot/*.json"
+WRITER = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+
+
+def git(folder: Path, *words: str, told: str = "") -> str:
+    command = ["git", "-C", str(folder), *WRITER, *words]
+    return subprocess.run(command, input=told, capture_output=True, text=True, check=True).stdout
 
 
 class Hub:
-    """A repository: its files, and what the next answers are."""
+    """A server's repository, and the commit that a study pins: not the newest."""
 
-    def __init__(self, files: dict[str, bytes]) -> None:
-        self.files, self.damaged, self.status = files, "", 200
-        self.asked: list[tuple[str, str | None]] = []
+    def __init__(self, folder: Path) -> None:
+        work = folder / "repository"
+        lawbench_fixtures.lawbench(work)
+        (work / "data/zero_shot/readme.md").write_text("text")
+        (work / "data/zero_shot/more").mkdir()
+        (work / "data/zero_shot/more/1-1.json").write_text("[]")
+        (work / "data/zero_shot/link.json").symlink_to("1-1.json")
+        (work / ".gitattributes").write_text("*.json text eol=crlf\n")  # must not change a byte
+        git(work, "init", "--quiet")
+        git(work, "add", ".")
+        git(work, "commit", "--quiet", "--message=pinned")
+        self.revision = git(work, "rev-parse", "HEAD").strip()
+        (work / "data/zero_shot/1-1.json").write_text("[]")
+        git(work, "commit", "--quiet", "--all", "--message=newer")
+        self.server, self.folder = folder / "server", folder / "server" / NAME
+        git(work, "clone", "--quiet", "--mirror", ".", str(self.folder))
+        git(self.folder, "config", "uploadpack.allowFilter", "true")
+
+    def content(self, path: str) -> bytes:
+        """The bytes of a file at the pinned commit."""
+        shown = ["git", "-C", str(self.folder), "show", f"{self.revision}:{path}"]
+        return subprocess.run(shown, capture_output=True, check=True).stdout
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    lawbench_fixtures.lawbench(tmp_path / "repository")
-    (tmp_path / "repository/data/zero_shot/readme.md").write_text("text")
-    root = tmp_path / "repository"
-    its = Hub({str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*.*")})
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            its.asked.append((self.path, self.headers.get("Authorization")))
-            folder = f"/repos/{NAME}/contents/"
-            if its.status != 200:
-                self.send_error(its.status)
-            elif path.startswith(folder):
-                self.reply(json.dumps(self.listing(path.removeprefix(folder))).encode())
-            elif (name := path.removeprefix(f"/raw/{REVISION}/")) in its.files:
-                self.reply(its.files[name] + (b"x" if name == its.damaged else b""))
-            else:
-                self.send_error(404)
-
-        def listing(self, folder: str) -> Any:
-            found = [
-                {
-                    "path": name,
-                    "type": "file",
-                    "sha": fetch_github.blob(content),
-                    "download_url": f"{base}/raw/{REVISION}/{name}",
-                }
-                for name, content in its.files.items()
-                if name.rpartition("/")[0] == folder
-            ]
-            return [*found, {"path": f"{folder}/more.json", "type": "dir"}]
-
-        def reply(self, content: bytes) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Answer)
-    base = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("GITHUB_API_URL", base)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.delenv("GITHUB_MIRROR", raising=False)
-    yield its
-    server.shutdown()
-    server.server_close()
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
+    its = Hub(tmp_path)
+    monkeypatch.setenv("GITHUB_URL", its.server.as_uri())
+    return its
 
 
-def fetch(out: Path, *patterns: str, revision: str = REVISION) -> Any:
+def fetch(out: Path, revision: str, *patterns: str, repository: str = NAME) -> None:
     flags = [f"--files={pattern}" for pattern in patterns or (PATTERN,)]
-    return cli(
-        "fetch_github", f"--repository={NAME}", f"--revision={revision}", *flags, "--out", out
-    )
+    named = [f"--repository={repository}", f"--revision={revision}"]
+    inside("fetch", "github", *named, *flags, "--out", out)
 
 
-def test_files_are_fetched_whole_with_their_record(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GITHUB_TOKEN", "secret")
+def told(out: Path, revision: str, *patterns: str, repository: str = NAME) -> str:
+    """The one sentence of a fetch that fails and leaves nothing."""
+    with pytest.raises(HarnessError) as fault:
+        fetch(out, revision, *patterns, repository=repository)
+    assert "\n" not in str(fault.value)
+    assert not out.exists()
+    assert not list(out.parent.glob(".git-*"))
+    return str(fault.value)
+
+
+def test_files_are_fetched_whole_with_their_record(hub: Hub, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = fetch(out)
+    flags = [f"--repository={NAME}", f"--revision={hub.revision}", f"--files={PATTERN}"]
+    done = cli("fetch", "github", *flags, "--out", out)
     assert done.returncode == 0, done.stderr
-    assert "20 files of open-compass/LawBench@0123456" in done.stdout
+    assert f"20 files of open-compass/LawBench@{hub.revision[:7]}" in done.stdout
     record = json.loads((out / "asset.json").read_text())
-    assert record["source"] == {"github": NAME, "revision": REVISION}
-    assert (
-        set(record["files"])
-        == set(record["blobs"])
-        == set(hub.files) - {"data/zero_shot/readme.md"}
-    )
-    for name in record["files"]:
-        assert (out / name).read_bytes() == hub.files[name]
-    assert hub.asked[0] == (
-        f"/repos/{NAME}/contents/data/zero_shot?ref={REVISION}", "Bearer secret",
-    )  # fmt: skip
-    assert {secret for _, secret in hub.asked[1:]} == {None}  # files are not asked with the token
+    assert record["source"] == {"github": NAME, "revision": hub.revision}
+    expected = {f"data/zero_shot/{number}.json" for number in lawbench_fixtures.RECORDS}
+    assert set(record["files"]) == set(record["blobs"]) == expected
+    for name in expected:
+        assert (out / name).read_bytes() == hub.content(name)
+        its = git(hub.folder, "rev-parse", f"{hub.revision}:{name}").strip()
+        assert record["blobs"][name] == git(tmp_path, "hash-object", str(out / name)).strip() == its
+    there = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+    assert there == expected | {"asset.json"}  # no repository of git, nothing beside them
 
 
 def test_a_copy_serves_a_machine_without_a_network(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mirror = tmp_path / "github"
-    assert fetch(mirror / NAME / REVISION).returncode == 0
-    monkeypatch.setenv("GITHUB_MIRROR", str(mirror))
-    hub.status = 500  # is not asked
-    assert fetch(tmp_path / "out", "data/zero_shot/1-*.json").returncode == 0
+    copies = tmp_path / "copies"
+    git(tmp_path, "clone", "--quiet", "--mirror", str(hub.folder), f"{copies / NAME}.git")
+    shutil.rmtree(hub.server)  # is not asked
+    monkeypatch.setenv("GITHUB_URL", copies.as_uri())
+    fetch(tmp_path / "out", hub.revision, "data/zero_shot/1-*.json")
     names = sorted(p.name for p in (tmp_path / "out").rglob("*.json"))
     assert names == ["1-1.json", "1-2.json", "asset.json"]
-    for pattern, says in (("data/*.json", "matches nothing"), ("*.md", "matches nothing")):
-        done = fetch(tmp_path / "none", pattern)
-        assert done.returncode == 1
-        assert says in done.stderr
-    changed = mirror / NAME / REVISION / "data/zero_shot/1-1.json"
-    changed.write_text("[]")
-    done = fetch(tmp_path / "none")
-    assert "1-1.json is not the file that was prepared" in done.stderr
-    assert not (tmp_path / "none").exists()
+    # the same by git's own settings, with the address of GitHub
+    monkeypatch.delenv("GITHUB_URL")
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{copies.as_uri()}/.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", f"{github.URL}/")
+    fetch(tmp_path / "again", hub.revision, "data/zero_shot/1-*.json")
+    record = (tmp_path / "out/asset.json").read_bytes()
+    assert (tmp_path / "again/asset.json").read_bytes() == record
+    for pattern in ("data/*.json", "*.md"):
+        assert "matches nothing" in told(tmp_path / "none", hub.revision, pattern)
+
+
+def damage(hub: Hub, path: str) -> None:
+    """Give a file of the server other bytes under the same blob id."""
+    its = git(hub.folder, "rev-parse", f"{hub.revision}:{path}").strip()
+    other = git(hub.folder, "hash-object", "-w", "--stdin", told="[]").strip()
+    objects = hub.folder / "objects"
+    target = objects / its[:2] / its[2:]
+    target.unlink()
+    shutil.copy(objects / other[:2] / other[2:], target)
 
 
 @pytest.mark.parametrize(
-    ("change", "flags", "says"),
+    ("change", "says"),
     [
-        ({}, {"revision": "main"}, "'main' is no commit of 40 hexadecimal digits"),
-        ({}, {"patterns": ["data/zero_shot/9-*"]}, "'data/zero_shot/9-*' matches nothing"),
-        ({"damaged": "data/zero_shot/2-1.json"}, {}, "came with the blob id"),
-        ({"status": 404}, {}, "404 Not Found); correct the repository, the revision or the files"),
-        ({"status": 403}, {}, "403 Forbidden); wait an hour, or set GITHUB_TOKEN"),
-        ({"status": 503}, {}, "run again later"),
+        ({"revision": "main"}, "'main' is no commit of 40 hexadecimal digits"),
+        ({"pattern": "data/zero_shot/9-*"}, "'data/zero_shot/9-*' matches nothing"),
+        ({"pattern": "data/zero_shot/link.json"}, "link.json' matches nothing"),
+        ({"damaged": "data/zero_shot/2-1.json"}, "git cannot fetch open-compass/LawBench@"),
+        ({"revision": REVISION}, "not our ref 0123456789"),
+        ({"repository": "open-compass/None"}, "None' does not appear to be a git repository"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_fetched_is_one_sentence_and_leaves_nothing(
-    change: dict[str, Any], flags: dict[str, Any], says: str, hub: Hub, tmp_path: Path
+    change: dict[str, str], says: str, hub: Hub, tmp_path: Path
 ) -> None:
-    vars(hub).update(change)
-    patterns, revision = flags.get("patterns", [PATTERN]), flags.get("revision", REVISION)
-    done = fetch(tmp_path / "out", *patterns, revision=revision)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert says in done.stderr
-    assert not (tmp_path / "out").exists()
+    if "damaged" in change:
+        damage(hub, change["damaged"])
+    revision, pattern = change.get("revision", hub.revision), change.get("pattern", PATTERN)
+    repository = change.get("repository", NAME)
+    said = told(tmp_path / "out", revision, pattern, repository=repository)
+    assert says in said
 
 
 def test_without_a_network_it_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("GITHUB_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    done = fetch(tmp_path / "out")
-    assert done.returncode == 1
-    assert "no network" in done.stderr
-    assert "GITHUB_MIRROR" in done.stderr
+    said = told(tmp_path / "out", REVISION)
+    assert "git cannot fetch open-compass/LawBench@0123456 (fatal: unable to access" in said
+    assert "connect this machine" in said
+
+
+def test_a_machine_without_git_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "install git" in told(tmp_path / "out", REVISION)
 
 
 # --- in a study file --------------------------------------------------------------------------
@@ -200,7 +195,7 @@ def test_a_study_names_the_files_of_a_repository() -> None:
     [
         ({}, f"datasets.{NAME}: a repository on GitHub needs `files`"),
         ({"files": [PATTERN], "host": "gitlab"}, "gitlab"),
-        ({"files": []}, f"datasets.{NAME}.files"),
+        ({"files": []}, f"datasets.{NAME}: a repository on GitHub needs `files`"),
     ],
 )
 def test_a_pin_that_says_too_little_is_told(entry: dict[str, Any], says: str) -> None:

@@ -9,8 +9,9 @@ from lab import Lab
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from compression_order.checkpoint import disk, parents
+from compression_order.checkpoint import disk
 from compression_order.checkpoint.forms import int8
+from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common import files
 from compression_order.common.errors import HarnessError
 
@@ -42,7 +43,7 @@ def test_the_kernels_and_the_dequantized_copy(lab: Lab, tmp_path: Path) -> None:
     ids = torch.arange(3, 43)[None]
     with torch.no_grad():
         own = AutoModelForCausalLM.from_pretrained(tmp_path / "Q").eval()(ids).logits.float()
-        copy = parents.dense(tmp_path / "Q", torch.bfloat16, quantized=True)(ids).logits.float()
+        copy = Checkpoint(tmp_path / "Q").model(torch.bfloat16)(ids).logits.float()
     p, q = own.log_softmax(-1), copy.log_softmax(-1)
     assert float((p.exp() * (p - q)).sum(-1).mean()) < 2e-3
 

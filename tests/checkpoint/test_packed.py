@@ -1,7 +1,7 @@
 """Packed 4-bit codes: how they are stored, what they weigh, what a later stage does with them.
 
-GPTQ and AWQ themselves run in the environment `quant` (test_quant.py); here the base is rounded to
-the grid of its groups, which stores the same layout.
+GPTQ and AWQ themselves run in the environment `quant` (tests/methods/test_llm_compressor.py); here
+the base is rounded to the grid of its groups, which stores the same layout.
 """
 
 import json
@@ -15,10 +15,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from compression_order import loading
 from compression_order.architecture import storage
-from compression_order.checkpoint import disk, forms, models, parents
-from compression_order.checkpoint.forms import nf4, packed
+from compression_order.checkpoint import disk, forms, parents
+from compression_order.checkpoint.forms import packed
+from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common.errors import HarnessError
+from compression_order.methods.nf4 import run as nf4
 
 GROUP = 32
 
@@ -49,6 +52,13 @@ def manifest(folder: Path) -> dict[str, Any]:
     return found
 
 
+def dense_state(folder: Path) -> dict[str, Tensor]:
+    """Every weight of a quantized checkpoint in bf16."""
+    checkpoint = Checkpoint(folder)
+    assert checkpoint.form is not None
+    return checkpoint.form.state(checkpoint.weights)
+
+
 def by_hand(folder: Path, name: str) -> Tensor:
     """A weight from its codes: eight to an int32 word, the first in the lowest bits."""
     tensors = load_file(folder / "model.safetensors")
@@ -66,7 +76,7 @@ def by_hand(folder: Path, name: str) -> Tensor:
 
 
 def test_the_codes_are_what_the_layout_says(rounded: Path, lab: Lab) -> None:
-    state = forms.dense_state(rounded)
+    state = dense_state(rounded)
     base = load_file(lab.base / "model.safetensors")
     for name in ("model.layers.0.self_attn.k_proj", "model.layers.1.mlp.down_proj"):
         hand = by_hand(rounded, name)
@@ -100,7 +110,7 @@ def test_rows_that_fill_no_word_are_padded() -> None:
 def test_plain_transformers_loads_it_with_the_same_logits(rounded: Path) -> None:
     ids = torch.arange(3, 43)[None]
     plain = AutoModelForCausalLM.from_pretrained(rounded).eval()
-    own = parents.dense(rounded, torch.bfloat16, quantized=True)
+    own = Checkpoint(rounded).model(torch.bfloat16)
     with torch.no_grad():
         assert torch.equal(plain(ids).logits, own(ids).logits)
 
@@ -148,7 +158,7 @@ def test_a_cut_linear_gets_a_new_grid(rounded: Path, lab: Lab, tmp_path: Path) -
     cut = lab.stage(rounded, tmp_path / "Q-P")
     assert cut["claims"]["grids"] == {"given": 8, "fitted": 6}
     assert cut["architecture"]["ffn_widths"] == [192, 192]
-    assert models.pretrained(tmp_path / "Q-P").config.intermediate_size == 192
+    assert loading.pretrained(tmp_path / "Q-P").config.intermediate_size == 192
 
 
 def test_a_layer_that_moves_up_keeps_its_own_grid(rounded: Path, lab: Lab, tmp_path: Path) -> None:
@@ -160,7 +170,7 @@ def test_a_layer_that_moves_up_keeps_its_own_grid(rounded: Path, lab: Lab, tmp_p
     claims = manifest(tmp_path / "Q-P")["claims"]
     assert claims["grids"] == {"given": 7, "fitted": 0}
     stays = 1 - claims["removed_layers"][0]
-    before, after = forms.dense_state(rounded), forms.dense_state(tmp_path / "Q-P")
+    before, after = dense_state(rounded), dense_state(tmp_path / "Q-P")
     for name in (n for n in after if "layers.0." in n):
         assert torch.equal(after[name], before[name.replace("layers.0.", f"layers.{stays}.")]), name
 
@@ -178,5 +188,5 @@ def test_refuse_refuses(rounded: Path, lab: Lab, tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match=r"the format 'gguf' is not known; delete the folder"):
-        forms.of({"format": "gguf", "quantization": {}}, tmp_path)
+    with pytest.raises(HarnessError, match=r"quant_method 'gguf' is not known; delete the folder"):
+        forms.of({"quantization_config": {"quant_method": "gguf"}}, tmp_path)

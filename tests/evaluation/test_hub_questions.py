@@ -293,7 +293,7 @@ def test_a_snapshot_that_the_workflow_fetched_is_asked(
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     folder = tmp_path / "assets" / REVISION
     done = cli(
-        "fetch_hub", "--kind=datasets", f"--repository={dataset}", f"--revision={REVISION}",
+        "fetch", "hub", "--kind=datasets", f"--repository={dataset}", f"--revision={REVISION}",
         "--out", folder, *(f"--files={pattern}" for pattern in patterns),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from compression_order.evaluation.lawbench import edits, labels, rules, tasks
-from compression_order.evaluation.lawbench.corrections import Counts, contributions, f05
+from compression_order.evaluation.lawbench.counts import Counts, contributions, f05
 
 NO_TERM = math.log(216)
 

@@ -11,7 +11,7 @@ from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from compression_order.checkpoint import parents
+from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common import files
 from compression_order.common.errors import HarnessError
 from compression_order.evaluation import perplexity
@@ -27,12 +27,12 @@ def tokenizer(lab: Lab) -> PreTrainedTokenizerBase:
 
 
 def base(lab: Lab, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    return parents.dense(lab.base, dtype, quantized=False)
+    return Checkpoint(lab.base).model(dtype)
 
 
 def other(lab: Lab, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """A model that differs from the base: its NF4 weights."""
-    return parents.dense(lab.quantized, dtype, quantized=True)
+    return Checkpoint(lab.quantized).model(dtype)
 
 
 def last(

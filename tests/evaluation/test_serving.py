@@ -7,10 +7,12 @@ import copy
 import csv
 import ctypes
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pynvml
 import pytest
 import torch
 import yaml
@@ -21,15 +23,17 @@ from workflow_fixtures import link_archives, repository
 
 from compression_order.architecture import storage
 from compression_order.checkpoint import models
-from compression_order.common import declare, files
+from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common.errors import HarnessError
 from compression_order.costs import energy, gpu
 from compression_order.evaluation import serving
-from compression_order.evaluation.serving import Round, Settings
+from compression_order.evaluation.serving import Round
+from compression_order.planning import sheet
 from compression_order.study import parse
+from compression_order.study.settings import Serving
 
 CPU = torch.device("cpu")
-SHORT = Settings(batch_sizes=(1, 3), prompt=9, new_tokens=5, repeats=3, warmup=2)
+SHORT = Serving(batch_sizes=[1, 3], prompt=9, new_tokens=5, repeats=3, warmup=2)
 SERVING = {"batch_sizes": [1, 2], "prompt": 8, "new_tokens": 4, "repeats": 2, "warmup": 1}
 SMOKE = yaml.safe_load((ROOT / "studies/smoke.yaml").read_text())
 
@@ -69,43 +73,44 @@ def test_macs_are_half_the_operations_that_torch_counts(
     name: str, folders: dict[str, Path]
 ) -> None:
     """Term by term: on a CPU torch does not see the two products inside the fused attention."""
-    macs = serving.macs(folders[name])
+    checkpoint = Checkpoint(folders[name])
+    macs = serving.macs(checkpoint)
     assert min(macs.linears, macs.attention, macs.head) > 0
-    fused = models.pretrained(folders[name], attn_implementation="sdpa")
+    where = (checkpoint.folder, checkpoint.fields)
+    fused = models.pretrained(*where, attn_implementation="sdpa")
     assert counted(fused) == 2 * (macs.linears + macs.head)
-    plain = models.pretrained(folders[name], attn_implementation="eager")
+    plain = models.pretrained(*where, attn_implementation="eager")
     assert counted(plain) == 2 * macs.total
 
 
 def test_quantization_keeps_the_macs_and_an_adapter_adds_its_own(
     folders: dict[str, Path],
 ) -> None:
-    assert serving.macs(folders["Q"]) == serving.macs(folders["base"])
-    folder = folders["Q-FT"]
-    manifest = files.read_json(folder / "checkpoint.json")
-    exact = serving.exact(folder, manifest, serving.load(folder, CPU))
+    quantized, base = (Checkpoint(folders[name]) for name in ("Q", "base"))
+    assert serving.macs(quantized) == serving.macs(base)
+    adapted = Checkpoint(folders["Q-FT"])
+    exact = serving.exact(adapted, adapted.served(CPU))
     added = exact["macs_1x64"].pop("adapter")
-    assert added == 64 * manifest["parameters"]["trainable"] > 0
-    assert exact["macs_1x64"]["total"] == serving.macs(folder).total + added
+    assert added == 64 * adapted.manifest["parameters"]["trainable"] > 0
+    assert exact["macs_1x64"]["total"] == serving.macs(adapted).total + added
 
 
 def test_the_plan_counts_the_same_input() -> None:
-    assert __import__("plan").PROMPT == serving.PROMPT
+    assert sheet.PROMPT == serving.PROMPT
 
 
 @pytest.mark.parametrize("name", ["base", "P", "Q", "Q-FT"])
 def test_bytes_in_memory_are_those_of_the_formulas(name: str, folders: dict[str, Path]) -> None:
-    folder = folders[name]
-    manifest = files.read_json(folder / "checkpoint.json")
-    model = serving.load(folder, CPU)
+    checkpoint = Checkpoint(folders[name])
+    stored, model = checkpoint.manifest["bytes"], checkpoint.served(CPU)
     four_bit = models.kernels(model, "Linear4bit")
     assert bool(four_bit) == name.startswith("Q")  # served by its own kernels
     # two tables of rotary frequencies, half a head each; the mean of the scales of each linear
     head_dim = model.config.hidden_size // model.config.num_attention_heads
     beside = storage.FP32 * (head_dim + len(four_bit))
-    exact = serving.exact(folder, manifest, model)
-    assert exact["memory_bytes"] == manifest["bytes"]["analytic"] + beside
-    assert exact["disk_bytes"] == manifest["bytes"]["model"] > manifest["bytes"]["analytic"]
+    exact = serving.exact(checkpoint, model)
+    assert exact["memory_bytes"] == stored["analytic"] + beside
+    assert exact["disk_bytes"] == stored["model"] > stored["analytic"]
     assert exact["parameters"] >= exact["nonzero"] > 0
 
 
@@ -114,7 +119,7 @@ def test_bytes_in_memory_are_those_of_the_formulas(name: str, folders: dict[str,
 
 @pytest.mark.parametrize("name", ["base", "Q", "Q-FT"])
 def test_what_is_timed_is_greedy_generation(name: str, folders: dict[str, Path]) -> None:
-    model = serving.load(folders[name], CPU)
+    model = Checkpoint(folders[name]).served(CPU)
     prompts = torch.arange(20, 44).reshape(2, 12)
     taken, tokens = serving.answer(model, prompts, 6)
     expected = model.generate(
@@ -143,7 +148,7 @@ def test_warm_up_is_not_timed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None
         return Round(float(next(told)), 1.0), prompts
 
     monkeypatch.setattr(serving, "answer", answer)
-    found = serving.measure(serving.load(lab.base, CPU), 3, SHORT)
+    found = serving.measure(Checkpoint(lab.base).served(CPU), 3, SHORT)
     assert rounds == [((3, 9), 5)] * 5
     assert found["prefill_s"]["values"] == [3.0, 4.0, 5.0]
 
@@ -184,78 +189,90 @@ def test_the_energy_of_a_batch_is_a_token_s(lab: Lab, monkeypatch: pytest.Monkey
     readings = iter([100.0, 130.0])
     meter = SimpleNamespace(source="a stand-in", joules=lambda: next(readings))
     monkeypatch.setattr(energy, "meter", lambda device: meter)
-    found = serving.measure(serving.load(lab.base, CPU), 2, SHORT)
+    found = serving.measure(Checkpoint(lab.base).served(CPU), 2, SHORT)
     assert found["joules_per_token"] == pytest.approx(1.0)
     assert found["energy_source"] == "a stand-in"
 
 
-def driver(code: int = 0) -> SimpleNamespace:
-    """The driver's functions as C functions: what they write goes through the real structures."""
+# a function of the driver, the C type of its answer, and how a GPU at work fills it
+ANSWERS: dict[str, tuple[Any, Any]] = {
+    "nvmlDeviceGetUtilizationRates": (
+        ctypes.c_uint * 2, lambda a: a.contents.__setitem__(slice(0, 2), [73, 21]),
+    ),
+    "nvmlDeviceGetMemoryInfo": (
+        ctypes.c_ulonglong * 3, lambda a: a.contents.__setitem__(slice(0, 3), [80, 50, 30]),
+    ),
+    "nvmlDeviceGetTotalEnergyConsumption": (
+        ctypes.c_ulonglong, lambda a: setattr(a.contents, "value", 12_500),
+    ),
+}  # fmt: skip
 
-    def function(kind: Any, write: Any) -> Any:
+
+def drive(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """Put C functions in the driver's place: what they write goes through the real structures."""
+
+    def function(name: str) -> Any:
+        kind, fill = ANSWERS[name]
         prototype = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(kind))
 
+        @prototype
         def call(handle: int, answer: Any) -> int:
-            write(answer)
+            fill(answer)
             return code
 
-        return prototype(call)
+        # a reference to another structure of the same layout, as C takes it
+        return lambda handle, answer: call(handle, ctypes.cast(answer, call.argtypes[1]))
 
-    numbers = ctypes.c_uint * 2
-    longs = ctypes.c_ulonglong * 3
-    return SimpleNamespace(
-        nvmlDeviceGetUtilizationRates=function(
-            numbers, lambda a: a.contents.__setitem__(slice(0, 2), [73, 21])
-        ),
-        nvmlDeviceGetMemoryInfo=function(
-            longs, lambda a: a.contents.__setitem__(slice(0, 3), [80, 50, 30])
-        ),
-        nvmlDeviceGetTotalEnergyConsumption=function(
-            ctypes.c_ulonglong, lambda a: setattr(a.contents, "value", 12_500)
-        ),
-    )
+    monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer", function)
 
 
-class Reinterpreting:
-    """Calls with a reference to another structure of the same layout, as C does."""
-
-    def __init__(self, functions: SimpleNamespace) -> None:
-        for name, function in vars(functions).items():
-            kind = function.argtypes[1]
-            setattr(self, name, lambda h, a, f=function, k=kind: f(h, ctypes.cast(a, k)))
+def test_what_the_driver_writes_is_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    drive(monkeypatch, pynvml.NVML_SUCCESS)
+    one = gpu.Gpu(ctypes.c_void_p())
+    assert (one.utilization(), one.memory_used(), one.joules()) == (73.0, 30, 12.5)
 
 
-def test_what_the_driver_writes_is_what_is_read() -> None:
-    gpu = gpu.Gpu(Reinterpreting(driver()), ctypes.c_void_p())
-    assert (gpu.utilization(), gpu.memory_used(), gpu.joules()) == (73.0, 30, 12.5)
-
-
-def test_what_a_gpu_does_not_tell_is_absent() -> None:
-    refusing = gpu.Gpu(Reinterpreting(driver(code=3)), ctypes.c_void_p())  # NOT_SUPPORTED
-    assert (refusing.utilization(), refusing.memory_used(), refusing.joules()) == (None,) * 3
-    older = gpu.Gpu(SimpleNamespace(), ctypes.c_void_p())
-    assert older.joules() is None
-    assert gpu.gpu("GPU-0", "libno-such-library.so.1") is None
-    assert gpu.gpu("GPU-0", "libc.so.6") is None  # a library without these functions
+def test_what_a_gpu_does_not_tell_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        drive(patch, pynvml.NVML_ERROR_NOT_SUPPORTED)
+        refusing = gpu.Gpu(ctypes.c_void_p())
+        assert (refusing.utilization(), refusing.memory_used(), refusing.joules()) == (None,) * 3
+    for library in ("libno-such-library.so.1", "libc.so.6"):  # the second without these functions
+        loading = partial(ctypes.CDLL, library)
+        with monkeypatch.context() as patch:
+            patch.setattr(pynvml, "nvmlLib", None)
+            patch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
+            patch.setattr(pynvml, "CDLL", lambda _, load=loading: load())
+            assert gpu.known("GPU-0") is None
+            assert gpu.Gpu(ctypes.c_void_p()).joules() is None
 
 
 # --- the commands ---------------------------------------------------------------------------
 
 
-def test_the_commands_and_what_they_write(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_the_commands_and_what_they_write(
+    folders: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     flags = ["--batch-sizes=1,3", "--prompt=9", "--new-tokens=5", "--repeats=2", "--warmup=0"]
     records = []
     for name in ("base", "Q-FT"):
         costs = tmp_path / "seed4" / "costs" / name
-        done = cli("serve_costs", "--checkpoint", folders[name], "--costs", costs, *flags)
-        assert done.returncode == 0, done.stderr
-        assert done.stderr.count(f"[{folders[name].name} serving] batch") == 2
+        serve = ["--checkpoint", folders[name], "--costs", costs, *flags]
+        if name == "base":  # as a user does, and in this process
+            done = cli("serve", *serve)
+            assert done.returncode == 0, done.stderr
+            told = done.stderr
+        else:
+            with caplog.at_level("INFO", "compression_order"):
+                inside("serve", *serve)
+            told = caplog.text
+        assert told.count(f"[{folders[name].name} serving] batch") == 2
         records.append(costs / "serving.json")
     record = json.loads(records[1].read_text())
     assert {"startup_s", "load_s", "wall_s", "peak_rss_bytes"} <= {*record}
     assert [len(its["prefill_s"]["values"]) for its in record["measured"]] == [2, 2]
     out = tmp_path / "serving.csv"
-    done = cli("tabulate_serving", "--study=tiny", "--out", out, "--records", *records)
+    done = cli("collect", "serving", "--study=tiny", "--out", out, "--records", *records)
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(out.open()))
     keys = [(row["pipeline"], row["seed"], row["batch"]) for row in rows]
@@ -271,10 +288,10 @@ def test_the_commands_and_what_they_write(folders: dict[str, Path], tmp_path: Pa
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--repeats=0"], "serving.repeats: 0 is too small; at least 1"),
-        (["--new-tokens=1"], "serving.new_tokens: 1 is too small; at least 2"),
-        (["--warmup=-1"], "serving.warmup: -1 is too small"),
-        (["--batch-sizes=2,0"], "serving.batch_sizes: [2, 0] are not sizes"),
+        (["--repeats=0"], "command line: repeats: 0 must be at least 1"),
+        (["--new-tokens=1"], "command line: new_tokens: 1 must be at least 2"),
+        (["--warmup=-1"], "command line: warmup: -1 must be at least 0"),
+        (["--batch-sizes=2,0"], "command line: batch_sizes.1: 0 must be at least 1"),
         (["--batch-sizes=two"], "--batch-sizes: 'two' are not whole numbers; write them as 1,4"),
         (["--prompt=100000"], "make one of them smaller"),
     ],
@@ -284,17 +301,17 @@ def test_bad_settings_are_one_sentence(
 ) -> None:
     told = ["--checkpoint", lab.base, "--costs", tmp_path, *flags]
     with pytest.raises(HarnessError) as fault:
-        inside("serve_costs", *told)
+        inside("serve", *told)
     assert words in str(fault.value)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_pipeline_without_a_checkpoint_is_one_sentence(tmp_path: Path) -> None:
-    done = cli("serve_costs", "--checkpoint", tmp_path / "P-Z", "--costs", tmp_path / "costs")
-    assert done.returncode == 1
-    expected = f"error: {tmp_path}/P-Z/checkpoint.json does not exist; run the step that writes it"
-    assert done.stderr.startswith(expected)
-    assert done.stderr.count("\n") == 1
+    with pytest.raises(HarnessError) as fault:
+        inside("serve", "--checkpoint", tmp_path / "P-Z", "--costs", tmp_path / "costs")
+    expected = f"{tmp_path}/P-Z/checkpoint.json does not exist; run the step that writes it"
+    assert str(fault.value).startswith(expected)
+    assert "\n" not in str(fault.value)
 
 
 def test_a_damaged_record_is_one_sentence(tmp_path: Path) -> None:
@@ -302,7 +319,7 @@ def test_a_damaged_record_is_one_sentence(tmp_path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_text('{"measured": [{"batch": 1}]}')
     with pytest.raises(HarnessError, match=f"{path} is not whole .KeyError: 'exact'.; delete it"):
-        inside("tabulate_serving", "--study=x", "--records", path, "--out", tmp_path / "out.csv")
+        inside("collect", "serving", "--study=x", "--records", path, "--out", tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 
 
@@ -320,7 +337,7 @@ def test_a_study_says_what_is_measured() -> None:
         *("--prompt=8", "--repeats=2", "--warmup=1"),
     ]
     assert parse.build(SMOKE, "smoke", ROOT).serving_flags() == []
-    assert {*declare.study_schema()["$defs"]["serving"]["properties"]} == {*SERVING}
+    assert {*Serving.model_fields} == {*SERVING}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from results_tree import (
     FIGURES,
     add_row,
     answers,
+    command,
     edit,
     perplexity,
     process,
@@ -20,6 +21,7 @@ from results_tree import (
     write,
 )
 
+import findings as script
 from compression_order import orderings
 from compression_order.common.errors import HarnessError
 from compression_order.findings import assembly, comparisons, controls, predicates, prose
@@ -68,9 +70,12 @@ def chat(analysis: Any, arm: str = "all") -> Any:
 
 
 def ran(root: Path, rows: Sequence[str], seeds: Sequence[int] = (0,), *more: object) -> Any:
-    flags = ["--study=t", "--results", root, "--rows", *rows, "--seeds", *seeds]
-    out = ["--json", root / "analysis.json", "--markdown", root / "findings.md"]
-    return process("analyze.py", *flags, *out, *more)
+    return command(script.main, *flags(root, rows, seeds), *more)
+
+
+def flags(root: Path, rows: Sequence[str], seeds: Sequence[int]) -> list[object]:
+    its = ["--study=t", "--results", root, "--rows", *rows, "--seeds", *seeds]
+    return [*its, "--json", root / "analysis.json", "--markdown", root / "findings.md"]
 
 
 # what is compared
@@ -178,6 +183,15 @@ def test_a_control_that_trains_otherwise_is_none() -> None:
         "P.less": controls.Token("P.less", "prune", "ffn-neurons", {"ratio": 0.2}),
     }
     assert list(controls.twins(known)) == [("teacher (alpha 0)", "KD", "KD.ce")]
+
+
+def test_a_strength_is_what_the_method_declares_as_one() -> None:
+    def strength(**settings: Any) -> tuple[Any, ...]:
+        return controls.Token("P", "prune", "shortgpt", settings).strength
+
+    assert strength(layers=2, samples=8) == strength(layers=2, samples=0)
+    assert strength(layers=2) != strength(layers=4)
+    assert strength(layers=0, ratio=0.2) != strength(layers=0, ratio=0.3)
 
 
 def test_weaker_first_needs_a_grid_of_strengths(tmp_path: Path) -> None:
@@ -340,7 +354,8 @@ def test_a_guard_finding_reaches_the_page(tmp_path: Path) -> None:
 
 def test_equal_evaluations_give_equal_bytes(tmp_path: Path) -> None:
     root, names = tree(tmp_path, ALL, (0, 1)), ("analysis.json", "findings.md")
-    done = ran(root, ALL, (0, 1), "--published=arxiv-2511.19495")
+    asked = (*flags(root, ALL, (0, 1)), "--published=arxiv-2511.19495")
+    done = process("src/findings.py", *asked)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{root}/findings.md: 16 rows, 2 seeds\n"
     first = [(root / name).read_bytes() for name in names]

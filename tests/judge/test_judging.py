@@ -14,22 +14,24 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-import make_table
 import numpy as np
 import pytest
+import yaml
 from chat_server import Reply, Request, serving
 from good_judge import PYTHON, STEPS, good
-from imports import PROGRAM as IMPORTS
 from lab import ROOT, Lab, inside, write_lines
+from results_tree import SMALL, results_tree
 
+import judge
+from compression_order.architecture.demands import Assumed
 from compression_order.common import closure, declare, files
 from compression_order.common.errors import HarnessError
 from compression_order.judge import clarity, entries, prompts, settings
 from compression_order.judge.prompts import Answer
+from compression_order.judge.settings import Answering, Judge, Options
 from compression_order.planning import graph
-from compression_order.results import guards, records, table
+from compression_order.results import guards, page, records, table
 from compression_order.study import parse, study
-from compression_order.workflow import resources
 
 OPENING = [("Name a fruit.", "An apple."), ("Name a bird.", "A robin."), ("Count to two.", "1 2")]
 
@@ -121,7 +123,7 @@ def test_prompts_of_a_text(tmp_path: Path) -> None:
 
 def answered(lab: Lab, out: Path, *more: object) -> dict[str, Any]:
     inside(
-        "write_answers", "--checkpoint", lab.base, "--reference", lab.base, "--text", lab.chats,
+        "answers", "--checkpoint", lab.base, "--reference", lab.base, "--text", lab.chats,
         "--splits", lab.splits, "--max-new-tokens=24", "--out", out,
         "--costs", out.parent / "costs", *more,
     )  # fmt: skip
@@ -188,22 +190,22 @@ class Bench:
         files.write_json(self.answers, whole)
 
     def run(
-        self, script: str, url: str, *more: object, timeout: float = 120
+        self, part: str, url: str, *more: object, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
-        out = self.folder / "steps.json" if script == "judge_steps" else self.out
+        out = self.folder / "steps.json" if part == "steps" else self.out
         named: list[object] = ["--endpoint", url, "--model=wise", "--timeout=5", "--out", out]
         named += ["--store", self.folder / "store"]
-        if script == "judge":
+        if part == "verdicts":
             named += ["--answers", self.answers, "--text", self.chat]
             named += ["--steps", self.folder / "steps.json"]
-        command = [PYTHON, str(ROOT / "src" / f"{script}.py"), *map(str, [*named, *more])]
+        command = [PYTHON, str(ROOT / "src/judge.py"), part, *map(str, [*named, *more])]
         return subprocess.run(
             command, cwd=self.folder, capture_output=True, text=True, timeout=timeout
         )
 
     def judged(self, url: str, *more: object) -> dict[str, Any]:
-        for script in ("judge_steps", "judge"):
-            done = self.run(script, url, *more)
+        for part in ("steps", "verdicts"):
+            done = self.run(part, url, *more)
             assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(self.out.read_text())
         return found
@@ -211,7 +213,7 @@ class Bench:
     def refused(self, url: str, *more: object) -> str:
         """The one sentence that a failing judge gives; nothing is written."""
         files.write_json(self.folder / "steps.json", {"g_eval": STEPS, "coherence": STEPS})
-        done = self.run("judge", url, *more)
+        done = self.run("verdicts", url, *more)
         assert done.returncode == 1, done.stderr
         told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
         assert len(told) == 1, done.stderr
@@ -226,22 +228,43 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
+# what its process imports once it has read its flags
+IMPORTS = """
+import json, sys
+sys.path.insert(0, "src")
+import judge
+from compression_order.judge import judging
+ours = [m for n, m in sys.modules.items() if n.split(".")[0] in ("judge", "compression_order")]
+print(json.dumps({"files": [m.__file__ for m in ours], "torch": "torch" in sys.modules}))
+"""
+
+
 @pytest.mark.judge
-def test_the_rules_watch_what_the_judge_imports(tmp_path: Path) -> None:
-    scripts = [f"src/{name}" for name in sorted(ELSEWHERE)]
+def test_the_rules_watch_what_the_judge_imports() -> None:
+    command = [PYTHON, "-c", IMPORTS]
     done = subprocess.run(
-        [PYTHON, "-c", IMPORTS], cwd=ROOT, input="\n".join(scripts),
-        capture_output=True, text=True, check=True, timeout=120,
-    )  # fmt: skip
+        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+    )
     imported = json.loads(done.stdout)
-    assert imported.keys() == set(scripts)
-    for script, found in imported.items():
-        assert {*found["files"], script} == set(closure.closure(str(ROOT), script))
-        words = " ".join(found["help"].split())
-        for name, its in declare.method_schema("judge")["properties"].items():
-            if name != "answers":
-                assert f"--{name.replace('_', '-')}" in words
-                assert f"{' '.join(its['description'].split())} (default: " in words, name
+    found = {ROOT / path for path in imported["files"]}
+    assert {path for path in found if closure.decides(path)} == set(closure.of("judge.py"))
+    assert not imported["torch"]
+
+
+@pytest.mark.parametrize("part", ["steps", "verdicts"])
+def test_help_tells_every_setting_of_the_judge(
+    part: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["judge.py", part, "--help"])
+    with pytest.raises(SystemExit) as left:
+        judge.main()
+    assert left.value.code == 0
+    words = " ".join(capsys.readouterr().out.split())
+    for name, field, default in declare.leaves(Options):
+        assert f"--{name.replace('_', '-')}" in words
+        told = " ".join(str(field.description).split())
+        assert told in words, name
+        assert field.is_required() or f"{told} (default: " in words, (name, default)
 
 
 @pytest.mark.judge
@@ -403,7 +426,7 @@ def test_what_was_judged_before_a_fault_is_kept(bench: Bench) -> None:
         bench.refused(server.url, *flags)
         assert len(list((bench.folder / "store").rglob("*.json"))) == 1
         server.answer, server.requests = good, []
-        done = bench.run("judge", server.url, *flags)
+        done = bench.run("verdicts", server.url, *flags)
         assert done.returncode == 0, done.stderr
         assert len(server.requests) == 1
 
@@ -461,17 +484,16 @@ def judge_of(**changes: object) -> dict[str, Any]:
 
 
 def with_judge(**changes: object) -> study.Study:
-    made = parse.read([ROOT / "studies" / "smoke.yaml"], ROOT)
-    return parse.build({**made.config, "judge": judge_of(**changes)}, "the study", ROOT)
+    smoke = yaml.safe_load((ROOT / "studies/smoke.yaml").read_text())
+    return parse.build({**smoke, "judge": judge_of(**changes)}, "the study", ROOT)
 
 
 def test_a_study_says_no_judge_by_default() -> None:
     plain = parse.read([ROOT / "studies" / "smoke.yaml"], ROOT)
     assert plain.judge is None
-    assert plain.judged == []
     assert "--judged" not in plain.row_flags()
     asked = with_judge(metrics="clarity,g_eval")
-    assert asked.judged == ["g_eval", "clarity"]
+    assert asked.its_judge.asked == ["g_eval", "clarity"]
     assert "--judged" in asked.row_flags()
     assert "--splits=results/smoke/splits.json" in asked.prompt_flags()
     assert "--endpoint=http://localhost:1/v1" in asked.judge_flags()
@@ -479,24 +501,25 @@ def test_a_study_says_no_judge_by_default() -> None:
 
 
 def test_the_overlay_is_a_judge_with_every_key() -> None:
-    made = parse.read([ROOT / "config.yaml", ROOT / "studies/overlays/judge.yaml"], ROOT)
+    overlay = ROOT / "studies/overlays/judge.yaml"
+    made = parse.read([ROOT / "config.yaml", overlay], ROOT)
     assert made.judge is not None
-    described = declare.method_schema("judge")["properties"]
-    assert made.judge.keys() == described.keys() - {"embedding_model"}
-    assert made.judge["answers"].keys() == described["answers"]["properties"].keys()
-    assert made.judged == list(settings.METRICS)
+    entry = yaml.safe_load(overlay.read_text())["judge"]
+    assert entry.keys() == Judge.model_fields.keys() - {"embedding_model"}
+    assert entry["answers"].keys() == Answering.model_fields.keys()
+    assert made.judge.asked == list(settings.METRICS)
 
 
 def test_the_planner_counts_the_answers() -> None:
-    made = with_judge()
-    jobs = graph.jobs(made, graph.architecture(made), resources.ASSUMED, ROOT)
+    made, assumed = with_judge(), Assumed()
+    jobs = graph.jobs(made, graph.architecture(made), assumed, ROOT)
     its = {job.name: job.demand for job in jobs if job.kind == "answers"}
     assert its.keys() == {f"answers {row}" for row in made.plan.rows}
     generated, fluency = its["answers base"].parts
-    assert generated.tokens == 4 * (resources.ASSUMED.question + 16)
+    assert generated.tokens == 4 * (assumed.question + 16)
     assert fluency.tokens == 4 * 16
     double = with_judge(answers={"text": "alpaca", "prompts": 8, "max_new_tokens": 16})
-    more = graph.jobs(double, graph.architecture(double), resources.ASSUMED, ROOT)
+    more = graph.jobs(double, graph.architecture(double), assumed, ROOT)
     (twice,) = [job.demand.flops for job in more if job.name == "answers base"]
     assert twice == 2 * its["answers base"].flops
 
@@ -508,7 +531,7 @@ def test_the_planner_counts_the_answers() -> None:
         ({"model": None}, "judge: the key 'model' is missing; add it"),
         ({"metrics": "g_eval,wit"}, "judge.metrics: 'g_eval,wit' must match"),
         ({"repeats": 0}, "judge.repeats: 0 must be at least 1"),
-        ({"variant": "paper"}, "judge.embedding_model: the key is missing; `variant: paper`"),
+        ({"variant": "paper"}, "judge: the key 'embedding_model' is missing; `variant: paper`"),
         ({"answers": {"text": "wiki", "prompts": 4}}, "judge.answers.text: 'wiki' is not defined"),
         ({"api_key": "x"}, "judge: the key 'api_key' is not known here"),
     ],
@@ -520,8 +543,9 @@ def test_a_judge_that_cannot_be_is_told(changes: dict[str, object], words: str) 
 
 
 def test_every_key_of_the_judge_is_a_flag() -> None:
-    keys = set(declare.method_schema("judge")["properties"]) - {"answers"}
-    assert keys == set(vars(settings.Options(endpoint="x", model="y")))
+    keys = set(Judge.model_fields) - {"answers"}
+    parsed = judge.parser().parse_args(["steps", "--endpoint=x", "--model=y", "--out=z"])
+    assert keys == set(Options.model_fields) == set(vars(parsed)) - {"part", "out", "store"}
     assert set(settings.METRICS) == {"g_eval", "prompt_alignment", "clarity"}
 
 
@@ -533,8 +557,6 @@ def judged_row(root: Path, row: str, scores: list[float], sample: str = "s", see
 
 
 def test_the_table_has_a_column_only_with_a_judge(tmp_path: Path) -> None:
-    from results_tree import SMALL, results_tree
-
     root = results_tree(tmp_path, SMALL)
     for number, row in enumerate(SMALL):
         judged_row(root, row, [0.1, 0.3, 0.1 * number])
@@ -549,8 +571,8 @@ def test_the_table_has_a_column_only_with_a_judge(tmp_path: Path) -> None:
     scores = [0.1, 0.3, 0.1 * number]
     assert row["g_eval"] == pytest.approx(np.mean(scores))
     assert row["g_eval_se"] == pytest.approx(np.std(scores, ddof=1) / 3**0.5)
-    page = make_table.markdown("x", made, records, None)
-    assert f"{np.mean(scores):.3f} ± " in page
+    shown = page.markdown("x", made, records, None)
+    assert f"{np.mean(scores):.3f} ± " in shown
 
 
 @pytest.mark.parametrize(
@@ -564,8 +586,6 @@ def test_the_table_has_a_column_only_with_a_judge(tmp_path: Path) -> None:
 def test_verdicts_of_another_judge_cannot_enter_the_table(
     tmp_path: Path, scores: list[float], sample: str, words: str
 ) -> None:
-    from results_tree import SMALL, results_tree
-
     root = results_tree(tmp_path, SMALL)
     for row in SMALL:
         judged_row(root, row, [0.1, 0.3, 0.5])
@@ -633,7 +653,7 @@ def test_a_real_server_with_a_small_judge(bench: Bench, transformers_serve: str)
     files.write_json(bench.folder / "steps.json", {"g_eval": STEPS})
     flags = ["--model=smollm2", "--metrics=g_eval", "--max-tokens=120", "--timeout=120"]
     flags += ["--attempts=20", "--parallel=1"]
-    done = bench.run("judge", transformers_serve, *flags, timeout=900)
+    done = bench.run("verdicts", transformers_serve, *flags, timeout=900)
     assert done.returncode == 0, done.stderr
     entry = json.loads(bench.out.read_text())
     scores = entry["metrics"]["g_eval"]["scores"]
@@ -647,7 +667,7 @@ def test_a_real_server_with_a_small_judge(bench: Bench, transformers_serve: str)
         assert json.loads(re.sub(r".*?(\{.*\}).*", r"\1", verdict["said"], flags=re.S))["reason"]
     # it cannot follow the form of G-Eval's steps: one sentence, and nothing is written
     (bench.folder / "steps.json").unlink()
-    done = bench.run("judge_steps", transformers_serve, *flags[:-2], "--attempts=1", timeout=300)
+    done = bench.run("steps", transformers_serve, *flags[:-2], "--attempts=1", timeout=300)
     assert done.returncode == 1, done.stderr
     assert "gave no " in done.stderr
     assert not (bench.folder / "steps.json").exists()

@@ -19,8 +19,9 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel
 
 from compression_order.architecture import storage
-from compression_order.checkpoint import disk, forms, masks, parents
+from compression_order.checkpoint import disk, masks
 from compression_order.checkpoint.forms import packed
+from compression_order.checkpoint.stored import Checkpoint
 from compression_order.evaluation import perplexity
 from compression_order.text import chat
 
@@ -99,10 +100,9 @@ class Made:
 
     def dense(self, name: str) -> dict[str, Tensor]:
         """Its linears of the decoder layers, dequantized."""
-        config = json.loads((self.at(name) / "config.json").read_text())
-        quantized = "quantization_config" in config
-        stored = self.at(name) / "model.safetensors"
-        state = forms.dense_state(self.at(name)) if quantized else load_file(stored)
+        checkpoint = Checkpoint(self.at(name))
+        form, stored = checkpoint.form, checkpoint.weights
+        state = form.state(stored) if form else load_file(stored)
         return {n.removesuffix(".weight"): t.float() for n, t in state.items() if "proj" in n}
 
 
@@ -165,7 +165,7 @@ def test_the_file_has_the_size_of_the_formula(name: str, made: Made) -> None:
 @pytest.mark.parametrize("name", ["G", "zero/G", "A"])
 def test_the_other_environment_loads_it_too(name: str, made: Made) -> None:
     """This process runs another transformers than the one that stored it."""
-    model = parents.dense(made.at(name), torch.bfloat16, quantized=True)
+    model = Checkpoint(made.at(name)).model(torch.bfloat16)
     with torch.no_grad():
         assert model(torch.arange(40)[None]).logits.isfinite().all()
 
@@ -175,7 +175,7 @@ def inputs(made: Made) -> Tensor:
     tokenizer = AutoTokenizer.from_pretrained(made.lab.base)
     numbered = chat.records(made.lab.chats, made.lab.splits, "calibration")
     windows = chat.windows(chat.encode(tokenizer, numbered, SEQ_LEN), SEQ_LEN)
-    model = parents.dense(made.lab.base, torch.bfloat16, quantized=False)
+    model = Checkpoint(made.lab.base).model(torch.bfloat16)
     seen: list[Tensor] = []
     model.get_submodule(FIRST).register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     with torch.no_grad():
@@ -213,7 +213,7 @@ def test_gptq_errs_less_than_round_to_nearest(
         assert gptq < 1.25 * plain
 
 
-def perplexity(made: Made, model: PreTrainedModel) -> float:
+def perplexity_of(made: Made, model: PreTrainedModel) -> float:
     """Over the held-out conversations."""
     tokenizer = AutoTokenizer.from_pretrained(made.lab.base)
     sample = perplexity.documents(tokenizer, made.lab.chats, made.lab.splits)
@@ -226,16 +226,16 @@ def test_gptq_and_awq_predict_better_than_round_to_nearest(
     made: Made, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On conversations that no method saw; the same grid of groups for all."""
-    base = parents.dense(made.lab.base, torch.bfloat16, quantized=False)
-    found = {"base": perplexity(made, base)}
+    base = Checkpoint(made.lab.base).model(torch.bfloat16)
+    found = {"base": perplexity_of(made, base)}
     for kind, symmetric in (("symmetric", True), ("zero points", False)):
         nearest = copy.deepcopy(base)
         for name, linear in masks.linears(nearest):
             linear.weight.data = packed.Packed(GROUP, symmetric).rounded(name, linear.weight.data)
-        found[f"nearest, {kind}"] = perplexity(made, nearest)
+        found[f"nearest, {kind}"] = perplexity_of(made, nearest)
     for name in ("G", "zero/G", "symmetric/A", "A"):
-        model = parents.dense(made.at(name), torch.bfloat16, quantized=True)
-        found[name] = perplexity(made, model)
+        model = Checkpoint(made.at(name)).model(torch.bfloat16)
+        found[name] = perplexity_of(made, model)
     with capsys.disabled():
         print(f"\nperplexity: {', '.join(f'{n} {p:.4f}' for n, p in found.items())}", end="")
     assert found["base"] < min(found["G"], found["zero/G"], found["A"])

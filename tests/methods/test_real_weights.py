@@ -20,8 +20,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel
 
-from compression_order.checkpoint import masks, models, parents
+from compression_order.checkpoint import masks, models
 from compression_order.checkpoint.forms import packed
+from compression_order.checkpoint.stored import Checkpoint
 from compression_order.evaluation import perplexity
 from compression_order.methods.llm_pruner import run as llm_pruner
 from compression_order.methods.shortgpt import run as shortgpt
@@ -56,7 +57,7 @@ class Real:
         return ROOT / TEXT
 
     def model(self, dtype: torch.dtype) -> PreTrainedModel:
-        return parents.dense(self.base, dtype, quantized=False)
+        return Checkpoint(self.base).model(dtype)
 
     def calibration(self, seq_len: int = SEQ_LEN) -> list[Encoded]:
         tokenizer = AutoTokenizer.from_pretrained(self.base)
@@ -224,7 +225,7 @@ def test_taylor_scores_are_those_of_gradients_made_by_hand(real: Real, say: Say)
         assert sum(map(len, alike)) >= 0.999 * sum(kept)
 
 
-# SparseGPT and GPTQ, against the algorithms written out in test_quant.py
+# SparseGPT and GPTQ, against the algorithms written out in test_llm_compressor.py
 
 STAGES = {
     "S": ("prune", ["--method=sparsegpt", f"--block-size={BLOCK}"]),
@@ -360,7 +361,7 @@ def test_gptq_predicts_as_the_algorithm_written_out(real: Real, made: Path, say:
         for linear_name, linear in masks.linears(nearest):
             linear.weight.data = form.rounded(linear_name, linear.weight.data)
         plain_gptq(plain, windows, form)
-        library = parents.dense(made / name, torch.bfloat16, quantized=True)
+        library = Checkpoint(made / name).model(torch.bfloat16)
         found = {
             "nearest": real.perplexity(nearest),
             "library": real.perplexity(library),

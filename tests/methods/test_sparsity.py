@@ -10,7 +10,8 @@ from lab import Lab, inside
 from safetensors.torch import load_file
 from torch import Tensor
 
-from compression_order.checkpoint import masks, parents
+from compression_order.checkpoint import masks
+from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common.errors import HarnessError
 from compression_order.methods import zeroing
 from compression_order.methods.magnitude import run as magnitude
@@ -93,7 +94,7 @@ def test_zeros_survive_quantization_training_and_requantization(
     quantized = lab.stage(tmp_path / "M", tmp_path / "M-Q", f"--method={method}")
     trained = lab.stage(tmp_path / "M-Q", tmp_path / "M-Q-KD")
     for folder, manifest in (("M-Q", quantized), ("M-Q-KD", trained)):
-        model = parents.dense(tmp_path / folder, torch.bfloat16, quantized=True)
+        model = Checkpoint(tmp_path / folder).model(torch.bfloat16)
         for name, mask in zero.items():
             assert not model.get_parameter(name)[mask].any(), (folder, name)
         assert manifest["claims"]["zeros"]["retained"] == 1.0

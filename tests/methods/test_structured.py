@@ -1,6 +1,5 @@
 """Layer, head, neuron and channel pruning: scores by hand, cuts by hand, and what loads."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,10 @@ from structured_fixtures import KINDS, base_of, calibration, flags, model_of, ru
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from compression_order import loading
 from compression_order.architecture import cuts, shapes, storage
 from compression_order.checkpoint import disk, models
+from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common.errors import HarnessError
 from compression_order.methods.ffn_neurons import run as ffn_neurons
 from compression_order.methods.llm_pruner import run as llm_pruner
@@ -263,7 +264,7 @@ def test_a_block_pruned_model_is_the_old_one_without_those_groups(kind: str, lab
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_channel_pruned_model_has_the_best_channels_of_every_tensor(kind: str, lab: Lab) -> None:
     before, after = model_of(kind), model_of(kind)
-    documents, settings = calibration(lab, 48), replace(SETTINGS, part="channel", ratio=0.25)
+    documents, settings = calibration(lab, 48), SETTINGS.with_(part="channel", ratio=0.25)
     claims = llm_pruner.apply(after, documents, settings)
     assert (claims["hidden_size"], claims["head_dim"]) == (48, 8)
     llm_pruner.differentiate(before, llm_pruner.samples(documents, settings), 10)
@@ -306,8 +307,8 @@ def test_what_is_stored_loads_or_says_that_it_does_not(
     run(lab, "quantize", out, quantized, [])
     plain = kind == "qwen2" if plain is None else plain  # 51 channels: Llama's rule forbids them
     for folder in (out, quantized):
-        shape = models.architecture(models.pretrained(out))
-        own = models.pretrained(folder).eval()
+        shape = models.architecture(loading.pretrained(out))
+        own = loading.pretrained(folder).eval()
         if plain:
             assert torch.equal(four(own), four(AutoModelForCausalLM.from_pretrained(folder).eval()))
         else:
@@ -318,11 +319,11 @@ def test_what_is_stored_loads_or_says_that_it_does_not(
     assert ("loader" in manifest) != plain
     assert manifest["architecture"] == shape.described()
     assert manifest["bytes"]["analytic"] == storage.dense_bytes(shape)
-    config = models.config_of(out)
+    config = Checkpoint(out).config
     assert config.head_dim == 8
     assert sorted(disk.shape_of(config).linears) == sorted(shape.linears)
     assert disk.stored_bytes(quantized / "model.safetensors").weights == storage.nf4_bytes(shape)
-    generates_with_a_cache(models.pretrained(out, dtype=torch.float32))
+    generates_with_a_cache(loading.pretrained(out, dtype=torch.float32))
 
 
 def four(model: PreTrainedModel) -> Tensor:
@@ -346,7 +347,7 @@ def four(model: PreTrainedModel) -> Tensor:
     ],
 )
 def test_bad_settings_are_one_sentence(settings: dict[str, Any], words: str, lab: Lab) -> None:
-    made = replace(SETTINGS, **settings)
+    made = SETTINGS.with_(**settings)
     with pytest.raises(HarnessError, match=words) as fault:
         llm_pruner.apply(model_of("llama"), calibration(lab, 48), made)
     assert "\n" not in str(fault.value)

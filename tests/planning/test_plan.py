@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from lab import ROOT, cli
+from lab import ROOT
+from results_tree import ask
 from safetensors import safe_open
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
@@ -301,7 +302,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("path", ["config.yaml", "studies/smoke.yaml"])
 def test_the_command_writes_what_it_prints(path: str, tmp_path: Path) -> None:
-    done = cli("plan", f"--study={path}", "--device=h100-sxm", f"--csv={tmp_path / 'plan.csv'}")
+    done = ask("plan", f"--study={path}", "--device=h100-sxm", f"--csv={tmp_path / 'plan.csv'}")
     assert done.returncode == 0, done.stderr
     table = rows_of(tmp_path / "plan.csv")
     assert [row["pipeline"] for row in table if row["parameters"]][:2] == ["base", "P"]
@@ -321,12 +322,11 @@ def test_the_command_writes_what_it_prints(path: str, tmp_path: Path) -> None:
 
 def test_a_plan_needs_no_torch(tmp_path: Path) -> None:
     script = (
-        "import runpy, sys; "
-        f"sys.argv = ['src/plan.py', '--csv={tmp_path / 'plan.csv'}']; "
-        "runpy.run_path('src/plan.py', run_name='__main__'); "
+        "import sys; sys.path.insert(0, 'src'); from compression_order.commands import entry; "
+        f"entry.run(['plan', '--csv={tmp_path / 'plan.csv'}']); "
         "print(sorted({'torch', 'transformers', 'numpy', 'pandas'} & {*sys.modules}))"
     )
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, 'src'); {script}"]
+    command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=10)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("[]\n")
@@ -334,7 +334,7 @@ def test_a_plan_needs_no_torch(tmp_path: Path) -> None:
 
 def test_another_architecture_and_what_does_not_fit(tmp_path: Path) -> None:
     out = f"--csv={tmp_path / 'plan.csv'}"
-    done = cli("plan", "--architecture=qwen2.5-3b", "--device=rtx-4090", out)
+    done = ask("plan", "--architecture=qwen2.5-3b", "--device=rtx-4090", out)
     assert done.returncode == 0, done.stderr
     base = rows_of(tmp_path / "plan.csv")[0]
     assert (base["parameters"], base["mib"]) == ("3085938688", "5886.0")
@@ -343,7 +343,7 @@ def test_another_architecture_and_what_does_not_fit(tmp_path: Path) -> None:
 
 
 def test_a_plan_says_what_the_study_can_find(tmp_path: Path) -> None:
-    done = cli("plan", "--paired-sd=0.1", f"--csv={tmp_path / 'plan.csv'}")
+    done = ask("plan", "--paired-sd=0.1", f"--csv={tmp_path / 'plan.csv'}")
     assert done.returncode == 0, done.stderr
     # Cohen: d = 0.4125 is found by 48 pairs with 80% power, and exp(0.04125) is 1.042
     assert "48 held-out conversations find a perplexity ratio of 1.042" in done.stdout
@@ -356,7 +356,7 @@ def test_a_plan_says_what_the_study_can_find(tmp_path: Path) -> None:
 
 def test_a_plan_is_the_same_twice(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        assert cli("plan", f"--csv={tmp_path / name}").returncode == 0
+        assert ask("plan", f"--csv={tmp_path / name}").returncode == 0
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
@@ -374,7 +374,7 @@ def test_a_plan_is_the_same_twice(tmp_path: Path) -> None:
     ],
 )
 def test_bad_flags_are_one_sentence(flags: list[str], words: list[str], tmp_path: Path) -> None:
-    done = cli("plan", *flags, f"--csv={tmp_path / 'plan.csv'}")
+    done = ask("plan", *flags, f"--csv={tmp_path / 'plan.csv'}")
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
@@ -417,11 +417,16 @@ def test_a_model_without_an_architecture() -> None:
     ("token", "path"), [("P", "ratio"), ("KD", "training.steps"), ("Q", "double_quant")]
 )
 def test_a_setting_left_to_the_code(token: str, path: str) -> None:
-    read = config()
-    entry = read["stages"][token]
-    *folders, key = path.split(".")
-    for folder in folders:
-        entry = entry[folder]
-    del entry[key]
-    with pytest.raises(HarnessError, match=rf"stages\.{token}\.{path} is not in the study file"):
-        planned(read)
+    """It plans as its default written out."""
+    default = {"ratio": 0.25, "training.steps": 32, "double_quant": True}[path]
+    read, asked = config(), config()
+    for made in (read, asked):
+        entry = made["stages"][token]
+        *folders, key = path.split(".")
+        for folder in folders:
+            entry = entry[folder]
+        if made is read:
+            del entry[key]
+        else:
+            entry[key] = default
+    assert planned(read)[1] == planned(asked)[1]

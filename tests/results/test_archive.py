@@ -3,9 +3,11 @@
 import io
 import shutil
 import tarfile
+from contextlib import chdir
 
 import pytest
 from fault_fixtures import the_error
+from results_tree import ask
 from workflow_fixtures import ROWS, SMOKE, TABLE, Copy, after_run, content, finished
 
 __all__ = ["after_run", "finished"]  # fixtures
@@ -17,9 +19,10 @@ REREAD = ("--allowed-rules", "table", "analysis", "main_table", "--forcerun", "t
 
 
 def record(copy: Copy, *flags: str) -> str:
-    """Run the command; its error where it fails."""
-    done = copy.python("src/record.py", f"--study={SMOKE}", *flags)
-    return "" if done.returncode == 0 else the_error(done.stdout)
+    """Run the command in the copy; its error where it fails."""
+    with chdir(copy.root):
+        done = ask("record", f"--study={SMOKE}", *flags)
+    return "" if done.returncode == 0 else the_error(done.stderr)
 
 
 def packed(copy: Copy) -> bytes:

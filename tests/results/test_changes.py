@@ -6,15 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results_tree import SMALL, add_row, command, edit, make, perplexity_file, results_tree, write
+from results_tree import (
+    ALL,
+    SMALL,
+    add_row,
+    ask,
+    edit,
+    make,
+    perplexity_file,
+    results_tree,
+    write,
+)
 
-import changes as script
-from compression_order.results import changes, guards
-from compression_order import orderings
 from compression_order.common.writing import MISSING
+from compression_order.results import change_grids, changes, guards
 
 STUDY = "studies/smoke.yaml"
-ALL = ["base", *orderings.all_subsets(["P", "KD", "Q"])]
 
 
 def lines(root: Path) -> dict[tuple[str, str], dict[str, str]]:
@@ -129,7 +136,7 @@ def test_a_change_averages_over_seeds_and_tells_what_is_not_finite(tmp_path: Pat
 
 
 def printed(root: Path, *flags: object) -> str:
-    done = command(script.main, "--study", STUDY, "--csv", root / "changes.csv", *flags)
+    done = ask("changes", "--study", STUDY, "--csv", root / "changes.csv", *flags)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -158,13 +165,13 @@ def test_variants_have_columns_of_their_own_where_one_would_hold_two_cells() -> 
     line = {"change": "1.000", "change_se": "n/a"}
     rows = ["base", "A", "A.x", "A-B", "A.x-B"]
     stored = {(row, "m"): line for row in rows}
-    assert script.grid(stored, "m", rows, ["A", "A.x", "B"]) == [
+    assert change_grids.grid(stored, "m", rows, ["A", "A.x", "B"]) == [
         ["before", "+ A", "+ A.x", "+ B"],
         ["base", "+1.0", "+1.0", "-"],
         ["A", "-", "-", "+1.0"],
         ["A.x", "-", "-", "+1.0"],
     ]
-    assert script.grid(stored, "m", ["base", "A.x", "A.x-B"], ["A", "A.x", "B"]) == [
+    assert change_grids.grid(stored, "m", ["base", "A.x", "A.x-B"], ["A", "A.x", "B"]) == [
         ["before", "+ A", "+ B"],
         ["base", "+1.0", "-"],
         ["A", "-", "+1.0"],
@@ -184,7 +191,7 @@ def test_a_file_that_is_not_the_studys_is_one_sentence(damage, words, tmp_path: 
     root = results_tree(tmp_path, ALL)
     assert make(root, ALL, "--changes", root / "changes.csv").returncode == 0
     damage(root / "changes.csv")
-    done = command(script.main, "--study", STUDY, "--csv", root / "changes.csv")
+    done = ask("changes", "--study", STUDY, "--csv", root / "changes.csv")
     assert done.returncode == 1
     assert words in done.stderr
 
@@ -193,6 +200,6 @@ def test_a_metric_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     root = results_tree(tmp_path, ALL)
     assert make(root, ALL, "--changes", root / "changes.csv").returncode == 0
     flags = ["--study", STUDY, "--csv", root / "changes.csv", "--metric", "ppl_none"]
-    done = command(script.main, *flags)
+    done = ask("changes", *flags)
     assert done.returncode == 1
     assert "has no 'ppl_none'; use one of size_mib, ppl_chat, ppl_wiki, acc_quiz" in done.stderr

@@ -1,6 +1,5 @@
 """The guards on the published tables of the two audited studies: they find what the audit found."""
 
-from lab import ROOT
 import csv
 import json
 import re
@@ -8,10 +7,11 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from lab import ROOT
 from results_tree import SMALL, edit, perplexity, results_tree
 
-from compression_order.results import guards
 from compression_order import orderings
+from compression_order.results import guards
 
 HALF = 0.005  # of the last digit that both studies print
 TEXTS = ("wikitext2", "ptb", "c4")

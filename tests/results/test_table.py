@@ -1,27 +1,34 @@
 """The comparison table and the summary, on results trees of known content."""
 
-from lab import ROOT
-from results_tree import *
 import csv
 import hashlib
 import json
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
-from io import StringIO
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from results_tree import (
+    ALL,
+    FIGURES,
+    SMALL,
+    answers,
+    ask,
+    built,
+    edit,
+    make,
+    perplexity,
+    perplexity_file,
+    process,
+    results_tree,
+    write,
+)
 
-import summary
-from compression_order.common import errors
-from compression_order.results import guards, published, table, request
-from compression_order import orderings
+from compression_order.common import writing
 from compression_order.common.errors import HarnessError
+from compression_order.results import guards, published, request, summary
 
 # The table
 
@@ -102,11 +109,11 @@ def test_base_needs_no_fidelity_file(tmp_path: Path) -> None:
 
 
 def test_cells_have_fixed_decimals_and_no_negative_zero() -> None:
-    assert table.show(-1e-9, 5) == "0.00000"
-    assert table.show(1234.5, 0) == "1234"
-    assert table.show(float("nan"), 2) == "n/a"
-    assert table.show(None, 2) == "n/a"
-    assert table.show("yes", None) == "yes"
+    assert writing.show(-1e-9, 5) == "0.00000"
+    assert writing.show(1234.5, 0) == "1234"
+    assert writing.show(float("nan"), 2) == "n/a"
+    assert writing.show(None, 2) == "n/a"
+    assert writing.show("yes", None) == "yes"
 
 
 # What cannot enter
@@ -203,7 +210,7 @@ def test_non_finite_perplexity_is_named_and_not_averaged(tmp_path: Path) -> None
     nan = [float("nan")] * 60
     edit(perplexity_file(root, "Q-P", 1), "wiki", losses=nan, perplexity=float("nan"))
     row = built(root, SMALL, (0, 1))["Q-P"]
-    assert table.show(row["ppl_wiki"], 4) == table.show(row["ppl_wiki_ratio"], 4) == "n/a"
+    assert writing.show(row["ppl_wiki"], 4) == writing.show(row["ppl_wiki_ratio"], 4) == "n/a"
     assert row["note"] == "ppl_wiki is not finite (seed 1)"
 
 
@@ -211,7 +218,7 @@ def test_an_overflowing_perplexity_is_named(tmp_path: Path) -> None:
     root = results_tree(tmp_path, SMALL)
     edit(perplexity_file(root, "Q-P"), "chat", losses=[800.0] * 60, perplexity=float("inf"))
     row = built(root, SMALL)["Q-P"]
-    assert table.show(row["ppl_chat_ratio"], 4) == "n/a"
+    assert writing.show(row["ppl_chat_ratio"], 4) == "n/a"
     assert "ppl_chat is not finite" in str(row["note"])
 
 
@@ -311,8 +318,8 @@ def test_broken_published_file_is_one_sentence(tmp_path: Path, line: str, words:
 def told(root: Path, rows: Sequence[str], study: str | None = "arxiv-2511.19495") -> list[str]:
     flags = ["--published", study] if study else []
     assert make(root, rows, *flags).returncode == 0
-    done = command(
-        summary.main, "--study", "test", "--results", root, "--table", root / "table.csv",
+    done = ask(
+        "summary", "--study", "test", "--results", root, "--table", root / "table.csv",
         "--seeds", 0, *flags,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -336,21 +343,27 @@ def test_both_scripts_run_as_processes(tmp_path: Path) -> None:
     root = results_tree(tmp_path, SMALL)
     shared = ("--study", "test", "--results", root, "--seeds", 0)
     files = ("--csv", root / "table.csv", "--markdown", root / "table.md")
-    done = process("make_table.py", *shared, *files, "--rows", *SMALL)
+    done = process("src/table.py", *shared, *files, "--rows", *SMALL)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{root}/table.csv: 5 rows, 23 columns\n"
-    done = process("summary.py", *shared, "--table", root / "table.csv")
+    shown = ("-m", "compression_order.commands", "summary", *shared)
+    done = process(*shown, "--table", root / "table.csv")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    done = process("summary.py", *shared, "--table", root / "none.csv")
+
+
+def test_a_summary_needs_the_table(tmp_path: Path) -> None:
+    root = results_tree(tmp_path, SMALL)
+    flags = ("--study", "test", "--results", root, "--seeds", 0, "--table", root / "none.csv")
+    done = ask("summary", *flags)
     assert done.returncode == 1
     assert done.stderr == f"error: {root}/none.csv does not exist; run `make table` first\n"
 
 
-def scored(losses: dict[str, list[float]]) -> summary.Orders:
+def scored(losses: dict[str, list[float]]) -> summary.Ranking:
     arrays = {name: np.array([values]) for name, values in losses.items()}
     names = sorted(arrays, key=lambda name: arrays[name].mean())
-    return summary.Orders("chat", "4 documents", tuple(names), arrays, np.ones(4))
+    return summary.Ranking("chat", "4 documents", tuple(names), arrays, np.ones(4))
 
 
 @pytest.mark.parametrize(
@@ -372,7 +385,7 @@ def test_the_summary_counts_seeds_as_the_findings_do() -> None:
     rng = np.random.default_rng(0)
     one = 2 + rng.normal(0, 0.01, (3, 40))
     other = one + 0.1 + np.array([[0.4], [-0.4], [0.0]])
-    orders = summary.Orders(
+    orders = summary.Ranking(
         "chat", "40 documents", ("P-Q", "Q-P"), {"P-Q": one, "Q-P": other}, np.ones(40)
     )
     assert orders.z("Q-P", "P-Q") > 10

@@ -11,18 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from lab import ROOT, cli
-from results_tree import FIGURES, add_row, answers, command, edit, make, write
+from lab import ROOT
+from results_tree import ALL, FIGURES, add_row, answers, ask, edit, make, process, write
 
-import verdict
 from compression_order import orderings
-from compression_order.architecture import storage, shapes
-from compression_order.statistics import paired
-from compression_order.results import published, claims, verdict
+from compression_order.architecture import shapes, storage
 from compression_order.common.errors import HarnessError
+from compression_order.results import claims, published, reproduction, verdict, verdict_page
+from compression_order.statistics import paired
 
 ARXIV = "arxiv-2511.19495"
-ALL = ["base", *orderings.all_subsets(["P", "KD", "Q"])]
 STAGE = orderings.Stage("", "prune", "a-method", "requantize")
 TEN = {f.pipeline: f for f in published.figures(FIGURES, ARXIV) if f.metric == "perplexity"}
 # log perplexity over base: as published where it is, else something between
@@ -137,15 +135,15 @@ def test_every_claim_is_what_the_published_figures_say(study: str) -> None:
     assert len({c.name for c in its.claims}) == len(its.claims)
     for claim in its.claims:
         (measure,) = [m for m in its.measures if m.name == claim.measure]
-        theirs = {p: f.value for p, f in verdict.printed(measure, figures).items()}
+        theirs = {p: f.value for p, f in reproduction.printed(measure, figures).items()}
         assert verdict.gap(claim.ascending, theirs).value > 0, claim.name
         if claim.rival:
             assert verdict.gap(claim.rival, theirs).value < 0, claim.name
 
 
 def test_the_groups_of_the_ordering_study() -> None:
-    claims = {claim.name: claim for claim in claims.of(ARXIV).claims}
-    late, early = claims["early-q-collapses"].ascending
+    its = {claim.name: claim for claim in claims.of(ARXIV).claims}
+    late, early = its["early-q-collapses"].ascending
     assert set(early) == {"Q-P-KD", "Q-KD-P", "KD-Q-P"}
     assert set(late) == {"P-KD-Q", "KD-P-Q", "P-Q-KD"}
     gap = verdict.gap((late, early), {p: f.value for p, f in TEN.items()})
@@ -194,12 +192,17 @@ def table(root: Path, rows: Sequence[str], seeds: Sequence[int] = (0,), *more: o
 
 def judged(root: Path, *flags: object, **changes: Any) -> Any:
     (root / "study.yaml").write_text(yaml.safe_dump(config(**changes), sort_keys=False))
-    return command(verdict.main, "--study", root / "study.yaml", "--results", root, *flags)
+    return ask("verdict", "--study", root / "study.yaml", "--results", root, *flags)
 
 
 def found(root: Path, *flags: object, **changes: Any) -> dict[str, dict[str, str]]:
     done = judged(root, *flags, **changes)
     assert done.returncode == 0, done.stderr
+    return stored(root)
+
+
+def stored(root: Path) -> dict[str, dict[str, str]]:
+    """Claim -> its line of verdict.csv, of a study with one arm."""
     with (root / "verdict.csv").open(newline="") as stream:
         return {line["claim"]: line for line in csv.DictReader(stream)}
 
@@ -302,7 +305,8 @@ def test_a_figure_that_cannot_be_trusted_is_never_compared(tmp_path: Path) -> No
             text.replace(line, line.replace("3.23", "3.99").replace("reported", trust))
         )
         done = judged(tmp_path, "--published-csv", figures)
-        lines = found(tmp_path, "--published-csv", figures)
+        assert done.returncode == 0, done.stderr
+        lines = stored(tmp_path)
         assert lines["kd-below-base"]["verdict"] == "not testable here"
         assert lines["kd-below-base"]["evidence"] == "no usable published figure of KD"
         assert "over 9 pipelines" in lines["ranking-perplexity"]["evidence"]
@@ -540,7 +544,8 @@ def test_the_command_as_a_process_and_the_same_bytes_twice(tmp_path: Path) -> No
     tree(tmp_path, AS_PUBLISHED)
     assert judged(tmp_path).returncode == 0
     first = [(tmp_path / f"verdict.{end}").read_bytes() for end in ("csv", "md")]
-    done = cli("verdict", f"--study={tmp_path / 'study.yaml'}", f"--results={tmp_path}")
+    flags = (f"--study={tmp_path / 'study.yaml'}", f"--results={tmp_path}")
+    done = process("-m", "compression_order.commands", "verdict", *flags)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert first == [(tmp_path / f"verdict.{end}").read_bytes() for end in ("csv", "md")]
@@ -550,7 +555,7 @@ def test_the_command_as_a_process_and_the_same_bytes_twice(tmp_path: Path) -> No
     assert "Claims it cannot speak to: size-5.90," in said
     with (tmp_path / "verdict.csv").open(newline="") as stream:
         verdicts_found = [line["verdict"] for line in csv.DictReader(stream)]
-    counts = [f"{verdicts_found.count(v)} {v}" for v in verdict.verdict_report.VERDICTS]
+    counts = [f"{verdicts_found.count(v)} {v}" for v in verdict_page.VERDICTS]
     assert ", ".join(counts) in said
     assert len(verdicts_found) == 20
     assert "Published figures left out: none." in said
@@ -585,7 +590,7 @@ def test_a_study_without_published_figures(tmp_path: Path) -> None:
     tree(tmp_path, AS_PUBLISHED)
     text = yaml.safe_dump({k: v for k, v in config().items() if k != "published"})
     (tmp_path / "bare.yaml").write_text(text)
-    done = command(verdict.main, "--study", tmp_path / "bare.yaml", "--results", tmp_path)
+    done = ask("verdict", "--study", tmp_path / "bare.yaml", "--results", tmp_path)
     assert done.returncode == 1
     assert f"{tmp_path}/bare.yaml: the key 'published' is missing" in done.stderr
     for study in claims.REGISTRY:

@@ -5,27 +5,27 @@ Sequences are drawn with a seed; a failure names the sequence, and the same seed
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from lab import SEQ_LEN, Lab, training_flags
-from structured_fixtures import KINDS, base_of, flags, run
+from lab import SEQ_LEN, Lab
+from structured_fixtures import KINDS, around, base_of, run
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from compression_order import methods
+from compression_order import loading, methods
 from compression_order.architecture import cuts
 from compression_order.architecture.demands import State
 from compression_order.architecture.shapes import Architecture
-from compression_order.checkpoint import adapters, disk, masks, models, parents, proof
-from compression_order.common import files
+from compression_order.checkpoint import adapters, disk, masks, models, proof
+from compression_order.checkpoint.stored import Checkpoint
+from compression_order.common import declare, files
 from compression_order.common.errors import HarnessError
 from compression_order.methods.ffn_neurons import run as ffn_neurons
 from compression_order.orderings import Stage
-from compression_order.planning import graph
 
 SCORES = ("wanda", "magnitude", "paper", "flap", "random")
 LENGTH = 4  # stages of a sequence
@@ -36,7 +36,14 @@ WAYS = {
     "full": ("requantize", "dequantize", "fake-quant"),
     "logits": ("requantize", "dequantize", "adapter", "fake-quant"),
 }
-ADAPTER = {"adapter.rank": 2, "adapter.targets": "v_proj,up_proj"}
+ADAPTER: dict[str, object] = {"adapter": {"rank": 2, "targets": "v_proj,up_proj"}}
+TRAINING = {
+    "steps": 2,
+    "batch_size": 4,
+    "seq_len": SEQ_LEN,
+    "learning_rate": 1e-3,
+    "warmup_steps": 1,
+}
 
 
 def neurons(draw: random.Random) -> dict[str, object]:
@@ -46,7 +53,7 @@ def neurons(draw: random.Random) -> dict[str, object]:
         "round_to": draw.choice([1, 16, 32]),
         "compensate": draw.random() < 0.3,
         "seq_len": SEQ_LEN,
-        "recovery.steps": draw.choice([0, 2]),
+        "recovery": {"steps": draw.choice([0, 2])},
     }
 
 
@@ -59,7 +66,7 @@ def blocks(draw: random.Random) -> dict[str, object]:
     whole = draw.choice([0, 1])
     sizes_ = {"skip_first": whole, "skip_last": whole, "round_to": draw.choice([1, 8])}
     given = {"part": "block", "ratio": draw.choice([0.25, 0.5]), **sizes_}
-    return {**given, "samples": 4, "seq_len": 48, "recovery.steps": draw.choice([0, 2])}
+    return {**given, "samples": 4, "seq_len": 48, "recovery": {"steps": draw.choice([0, 2])}}
 
 
 def channels(draw: random.Random) -> dict[str, object]:
@@ -72,7 +79,7 @@ def double(draw: random.Random) -> dict[str, object]:
 
 
 def weights(draw: random.Random) -> dict[str, object]:
-    return {"sparsity": draw.choice([0.3, 0.5]), "recovery.steps": draw.choice([0, 2])}
+    return {"sparsity": draw.choice([0.3, 0.5]), "recovery": {"steps": draw.choice([0, 2])}}
 
 
 # token: method and a draw of its settings
@@ -90,6 +97,14 @@ TOKENS: dict[str, tuple[str, Callable[[random.Random], dict[str, object]]]] = {
 }
 
 
+def stage_of(token: str, on_quantized: str, given: dict[str, object]) -> Stage:
+    """A stage with these settings; one that trains trains for two steps."""
+    method = TOKENS[token][0]
+    its = methods.settings(method)
+    training = {"training": TRAINING} if method in WAYS else {}
+    return Stage(token, its.kind, method, on_quantized, its.model_validate(given | training))
+
+
 def drawn(kind: str, number: int) -> list[Stage]:
     """A sequence of stages; every token in its turn."""
     draw = random.Random(f"{kind}/{number}")
@@ -100,11 +115,9 @@ def drawn(kind: str, number: int) -> list[Stage]:
         method, settings = TOKENS[token]
         given = settings(draw)
         if kind == "qwen2" and "compensate" in given:
-            given["compensate"] = (
-                False  # a Qwen2 has no place for it; tests/methods/test_structured.py
-            )
+            given["compensate"] = False  # a Qwen2 has no place for it: test_structured.py
         on_quantized = draw.choice(WAYS.get(method, ("requantize", "dequantize")))
-        made.append(Stage(token, methods.REGISTRY[method][0], method, on_quantized, given))
+        made.append(stage_of(token, on_quantized, given))
     return made
 
 
@@ -131,18 +144,17 @@ class Walk:
         names = [name for name in self.parent.name.split("-") if name != "base"]
         out = self.folder / "-".join([*names, stage.token])
         self.told.append(f"{out.name} {stage.settings} {stage.on_quantized}")
-        given = {n: str(v).lower() if isinstance(v, bool) else v for n, v in stage.settings.items()}
-        asked = [*flags(stage.method, given), f"--on-quantized={stage.on_quantized}"]
-        if stage.method in WAYS:
-            asked += training_flags("training", steps=2)
-        if stage.method == "logits":
+        given = stage.settings.used(stage.on_quantized)
+        common = {"method": stage.method, "on_quantized": stage.on_quantized}
+        asked = declare.flags({**common, **given})
+        if stage.kind == "distill":
             asked += ["--teacher", str(self.lab.teacher)]
         try:
-            planned = graph.child(self.state, nested(stage))
+            planned: State = stage.settings.child(self.state, around(stage.on_quantized))
         except HarnessError as refusal:
             with pytest.raises(HarnessError) as fault:
                 run(self.lab, stage.kind, self.parent, out, asked)
-            assert str(refusal) == f"stages.{stage.token}: {fault.value}", self.told
+            assert str(refusal) == str(fault.value), self.told
             assert not out.exists()
             self.told.append("refused")
             return
@@ -160,8 +172,8 @@ class Walk:
         """Loads, finite logits, claims and earlier claims, size equal to the formula."""
         told = self.told
         shape = self.state.shape
-        stored = models.pretrained(self.parent)
-        dense = parents.dense(self.parent, torch.bfloat16, self.state.storage is not None)
+        stored = loading.pretrained(self.parent)
+        dense = Checkpoint(self.parent).model(torch.bfloat16)
         assert models.architecture(dense) == shape, told
         assert manifest["architecture"] == shape.described() == proof.describe(dense), told
         assert manifest["parameters"]["total"] == shape.parameters + self.state.adapter, told
@@ -178,15 +190,6 @@ class Walk:
         if "zeros" in before["claims"]:
             assert manifest["claims"]["zeros"]["retained"] == 1.0, told
             assert zeros_hold(dense, self.parent), told
-
-
-def nested(stage: Stage) -> Stage:
-    """The stage with its dotted settings as a study file nests them."""
-    settings: dict[str, Any] = {}
-    for name, value in stage.settings.items():
-        group, _, leaf = name.rpartition(".")
-        (settings.setdefault(group, {}) if group else settings)[leaf] = value
-    return replace(stage, settings=settings)
 
 
 def linears(model: PreTrainedModel) -> list[nn.Linear]:
@@ -217,7 +220,7 @@ def bases(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]
 
 
 def start(lab: Lab, parent: Path, folder: Path) -> Walk:
-    shape: Architecture = models.architecture(models.pretrained(parent))
+    shape: Architecture = models.architecture(loading.pretrained(parent))
     return Walk(lab, folder, parent, State(shape))
 
 
@@ -238,7 +241,7 @@ def test_the_draws_have_every_method_first_last_and_on_a_quantized_parent() -> N
     tokens = ["-".join(stage.token for stage in made) for made in sequences]
     assert sum("Q-" in made for made in tokens) >= 3
     assert {stage.method for made in sequences for stage in made} == {
-        method for method in methods.REGISTRY if methods.environment(method) == "core"
+        method for method in methods.REGISTRY if methods.settings(method).environment == "core"
     }
 
 
@@ -273,9 +276,10 @@ def test_zeros_stay_zero_through_everything(
     orders = (["KD", "Q", "C", "FT"], ["B", "L", "Q", "P"])
     draw = random.Random(f"{kind}/{number}")
     for token in orders[number]:
-        method, settings = TOKENS[token]
-        given = {**settings(draw), "compensate": False} if token == "P" else settings(draw)
-        walk.step(Stage(token, methods.REGISTRY[method][0], method, "requantize", given))
+        given = TOKENS[token][1](draw)
+        if token == "P":
+            given["compensate"] = False
+        walk.step(stage_of(token, "requantize", given))
 
 
 def test_a_stage_that_fills_a_zero_fails(

@@ -9,8 +9,8 @@ import torch
 from lab import Lab, cli
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from compression_order.checkpoint import parents
 from compression_order.checkpoint.forms import nf4
+from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common import files
 from compression_order.evaluation import perplexity
 from compression_order.text import chat
@@ -73,7 +73,7 @@ def quantized(model: Path, lab: Lab, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_perplexity_is_transformers_own(model: Path, sample: perplexity.Sample) -> None:
-    loaded = parents.dense(model, torch.bfloat16, quantized=False)
+    loaded = Checkpoint(model).model(torch.bfloat16)
     losses = []
     for sequence in sample.sequences:
         ids = torch.tensor([sequence])
@@ -105,13 +105,13 @@ def test_the_dequantized_copy_scores_as_the_4_bit_kernels_do(
 ) -> None:
     """Fifty times nearer than quantization moves the model, so the copy may be scored instead.
 
-    The two are equal to the bit where the 4-bit model is not packed (tests/stages/test_stages.py); the
-    packed kernels of a CPU with AVX512-BF16 round the scales of the blocks to bf16.
+    The two are equal to the bit where the 4-bit model is not packed (test_stages.py); the packed
+    kernels of a CPU with AVX512-BF16 round the scales of the blocks to bf16.
     """
     kernels = AutoModelForCausalLM.from_pretrained(quantized).eval()
-    copy = parents.dense(quantized, torch.bfloat16, quantized=True)
-    base = parents.dense(model, torch.bfloat16, quantized=False)
-    single = parents.dense(quantized, torch.float32, quantized=True)
+    copy = Checkpoint(quantized).model(torch.bfloat16)
+    base = Checkpoint(model).model(torch.bfloat16)
+    single = Checkpoint(quantized).model(torch.float32)
 
     def apart(one: Any, other: Any) -> dict[str, Any]:
         scores = list(perplexity.score(other, sample, perplexity.reference(one, sample)))[-1]
@@ -147,5 +147,5 @@ def test_requantizing_the_real_model(quantized: Path, model: Path) -> None:
     names = [name for name in tensors if name.endswith("down_proj.weight")]
     assert len(names) == 30
     for name in names:
-        moved = (nf4.Settings().rounded(name, tensors[name]) - tensors[name]).float().norm()
+        moved = (nf4.Nf4().rounded(name, tensors[name]) - tensors[name]).float().norm()
         assert moved < 2**-8 * tensors[name].float().norm()

@@ -12,9 +12,10 @@ from torch import Tensor
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from compression_order.checkpoint import proof
-from compression_order.checkpoint.forms import nf4
+from compression_order.checkpoint.forms.nf4 import Nf4
 from compression_order.common.errors import HarnessError
 from compression_order.methods.ffn_neurons import run as ffn_neurons
+from compression_order.methods.nf4 import run as nf4
 from compression_order.training import loop
 
 
@@ -86,14 +87,14 @@ def test_weights_that_are_not_numbers(
     fails(lab, tmp_path, name, r"\d+ .*not finite")
 
 
-def skipping(*modules: str) -> Callable[[nf4.Settings], BitsAndBytesConfig]:
+def skipping(*modules: str) -> Callable[[Nf4], BitsAndBytesConfig]:
     """A configuration that leaves some linears as they are."""
 
-    def config(settings: nf4.Settings) -> BitsAndBytesConfig:
+    def config(form: Nf4) -> BitsAndBytesConfig:
         return BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=settings.double_quant,
+            bnb_4bit_use_double_quant=form.double_quant,
             bnb_4bit_compute_dtype=torch.bfloat16,
             llm_int8_skip_modules=["lm_head", *modules],
         )
@@ -104,7 +105,7 @@ def skipping(*modules: str) -> Callable[[nf4.Settings], BitsAndBytesConfig]:
 def test_a_quantizer_that_skips_layers(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nf4.Settings, "config", skipping("down_proj"))
+    monkeypatch.setattr(Nf4, "config", skipping("down_proj"))
     fails(lab, tmp_path, "Q", r"quantized_linears is 12, the stage claims 14")
 
 
@@ -112,7 +113,7 @@ def test_a_requantization_that_skips_layers(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pruning claims no 4-bit linears of its own: the size gives it away."""
-    monkeypatch.setattr(nf4.Settings, "config", skipping("v_proj"))
+    monkeypatch.setattr(Nf4, "config", skipping("v_proj"))
     fails(lab, tmp_path, "Q-P", r"\d+ bytes of weights, the formula gives \d+")
 
 

@@ -1,6 +1,5 @@
 """Every stage on dense and quantized parents: what it stores, what it claims, what it loads as."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from compression_order.architecture.storage import kept_width
-from compression_order.checkpoint import parents
 from compression_order.checkpoint.forms import nf4
+from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common import files
 from compression_order.common.errors import HarnessError
 from compression_order.methods.ffn_neurons import run as ffn_neurons
@@ -126,29 +125,29 @@ def test_the_seed_draws_the_batches(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_nf4_reloaded_gives_the_logits_it_had_when_saved(lab: Lab, tmp_path: Path) -> None:
-    model = nf4.Settings().quantize(lab.base)
+    model = nf4.Nf4().quantize(lab.base)
     model.save_pretrained(tmp_path / "Q")
     reloaded = AutoModelForCausalLM.from_pretrained(tmp_path / "Q")
     stored = AutoModelForCausalLM.from_pretrained(lab.quantized)
     saved = logits(model.eval())
     assert torch.equal(logits(reloaded.eval()), saved)
     assert torch.equal(logits(stored.eval()), saved)
-    assert not torch.equal(saved, logits(parents.dense(lab.base, torch.bfloat16, False)))
+    assert not torch.equal(saved, logits(Checkpoint(lab.base).model(torch.bfloat16)))
 
 
 def test_blocks_of_zeros_stay_zero(lab: Lab, tmp_path: Path) -> None:
     """With denormals flushed, as in every stage, bitsandbytes alone makes constants of them."""
     weight = torch.randn(6, 32, generator=torch.Generator().manual_seed(0)).bfloat16()
     weight.view(-1)[64:128] = 0  # the second of three blocks
-    dense = parents.dense(lab.base, torch.bfloat16, False)
+    dense = Checkpoint(lab.base).model(torch.bfloat16)
     first = dense.base_model.layers[0].mlp.up_proj
     first.weight.data[3:9] = 0
     zeros = first.weight == 0
     dense.save_pretrained(tmp_path / "dense")
     torch.set_flush_denormal(True)
     try:
-        rounded = nf4.Settings().rounded("", weight)
-        nf4.Settings().quantize(tmp_path / "dense").save_pretrained(tmp_path / "Q")
+        rounded = nf4.Nf4().rounded("", weight)
+        nf4.Nf4().quantize(tmp_path / "dense").save_pretrained(tmp_path / "Q")
     finally:
         torch.set_flush_denormal(False)
     assert (rounded[weight == 0] == 0).all()
@@ -190,8 +189,8 @@ def test_the_dequantized_copy_is_the_4_bit_model(
             own = dequantize_4bit(module.weight.data, module.weight.quant_state)
             assert own.dtype == torch.bfloat16
             assert torch.equal(own, weights[f"{name}.weight"])
-    copy = parents.dense(lab.quantized, torch.bfloat16, quantized=True)
-    single = parents.dense(lab.quantized, torch.float32, quantized=True)
+    copy = Checkpoint(lab.quantized).model(torch.bfloat16)
+    single = Checkpoint(lab.quantized).model(torch.float32)
     apart = (unpacked(fresh(), torch.bfloat16) - logits(copy)).abs().max()
     apart_single = (unpacked(fresh(), torch.float32) - logits(single)).abs().max()
     p, q = (logits(model).log_softmax(-1) for model in (fresh(), copy))
@@ -269,7 +268,7 @@ def encoded(lab: Lab, split: str, mask: bool = False) -> list[chat.Encoded]:
 
 def test_wanda_scores_by_hand(lab: Lab) -> None:
     """Activations of each conversation alone, without padding or batches, in float64."""
-    model = parents.dense(lab.base, torch.float32, quantized=False)
+    model = Checkpoint(lab.base).model(torch.float32)
     documents = encoded(lab, "calibration")
     assert len({len(d.ids) for d in documents}) > 1
     found = ffn_neurons.scores(model, documents, ffn_neurons.Settings(calibration_batch=3))
@@ -291,7 +290,7 @@ def test_wanda_scores_by_hand(lab: Lab) -> None:
 
 
 def test_wanda_and_magnitude_of_two_neurons(lab: Lab) -> None:
-    model = parents.dense(lab.base, torch.float32, quantized=False)
+    model = Checkpoint(lab.base).model(torch.float32)
     block = ffn_neurons.blocks(model)[0]
     for projection in (block.gate_proj, block.up_proj, block.down_proj):
         projection.weight.data.zero_()
@@ -307,8 +306,8 @@ def test_wanda_and_magnitude_of_two_neurons(lab: Lab) -> None:
 
 
 def test_the_neurons_that_go_are_exactly_the_lowest(lab: Lab) -> None:
-    before = parents.dense(lab.base, torch.float32, quantized=False)
-    after = parents.dense(lab.base, torch.float32, quantized=False)
+    before = Checkpoint(lab.base).model(torch.float32)
+    after = Checkpoint(lab.base).model(torch.float32)
     documents = encoded(lab, "calibration")
     claims = ffn_neurons.apply(after, documents, ffn_neurons.Settings())
     assert claims == {"ffn_widths": [192, 192]}
@@ -324,8 +323,8 @@ def test_the_neurons_that_go_are_exactly_the_lowest(lab: Lab) -> None:
 
 
 def test_a_pruned_model_is_the_old_one_without_those_neurons(lab: Lab) -> None:
-    before = parents.dense(lab.base, torch.float32, quantized=False)
-    after = parents.dense(lab.base, torch.float32, quantized=False)
+    before = Checkpoint(lab.base).model(torch.float32)
+    after = Checkpoint(lab.base).model(torch.float32)
     documents = encoded(lab, "calibration")
     ffn_neurons.apply(after, documents, ffn_neurons.Settings())
     ranking = ffn_neurons.scores(before, documents, ffn_neurons.Settings())
@@ -385,7 +384,7 @@ def test_the_batches_are_a_pure_function_of_the_seed(lab: Lab) -> None:
 
 def test_the_settings_of_a_manifest_are_those_of_the_flags(lab: Lab, tmp_path: Path) -> None:
     manifest = lab.stage(lab.base, tmp_path / "P", "--score=magnitude", "--ratio=0.5")
-    expected = asdict(ffn_neurons.Settings(score="magnitude", ratio=0.5, seq_len=160))
+    expected = ffn_neurons.Settings(score="magnitude", ratio=0.5, seq_len=160).model_dump()
     assert manifest["settings"] == {**expected, "on_quantized": "requantize"}
     assert manifest["architecture"]["ffn_widths"] == [128, 128]
 

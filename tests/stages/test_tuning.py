@@ -9,17 +9,17 @@ import torch
 from lab import Lab, training_flags
 from peft import PeftModel
 from safetensors.torch import load_file
-from structured_fixtures import KINDS, base_of, run
+from structured_fixtures import KINDS, around, base_of, run
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from compression_order import methods
 from compression_order.architecture.demands import State
-from compression_order.checkpoint import adapters, forms, masks, parents, proof
+from compression_order.checkpoint import adapters, masks, models, parents
 from compression_order.checkpoint.forms import nf4
+from compression_order.checkpoint.stored import WITH_ADAPTER, Checkpoint
 from compression_order.common import files
 from compression_order.common.errors import HarnessError
-from compression_order.orderings import Stage
-from compression_order.planning import graph
 from compression_order.stages import tuning
 
 SHAPE = ["--adapter.rank=4", "--adapter.alpha=8", "--adapter.targets=q_proj,down_proj"]
@@ -62,7 +62,7 @@ def test_an_adapter_is_merged_into_a_dense_parent(lab: Lab, tune: Tune, tmp_path
         # rounding to bf16 is all that is not of rank 4
         assert ranks[4] < 0.05 * ranks[0], name
     assert manifest["format"] == "dense"
-    shape = proof.loading.architecture(parents.dense(lab.base, torch.bfloat16, False))
+    shape = models.architecture(Checkpoint(lab.base).model(torch.bfloat16))
     assert manifest["parameters"]["trainable"] == shape.adapter(4, ("q_proj", "down_proj"))
     training = manifest["claims"]["training"]
     assert training["loss_last"] < training["loss_first"]
@@ -70,7 +70,7 @@ def test_an_adapter_is_merged_into_a_dense_parent(lab: Lab, tune: Tune, tmp_path
 
 
 def test_what_is_merged_is_what_peft_merges(lab: Lab) -> None:
-    one, other = (parents.dense(lab.base, torch.float32, False) for _ in range(2))
+    one, other = (Checkpoint(lab.base).model(torch.float32) for _ in range(2))
     its = adapters.Adapter(rank=4, alpha=8, targets="v_proj,up_proj")
     adapters.put(one, its, masked=False)
     for name, parameter in one.named_parameters():
@@ -104,7 +104,7 @@ def test_full_fine_tuning_trains_everything(lab: Lab, tune: Tune, tmp_path: Path
     [
         ("lora", "requantize", nf4.FORMAT),
         ("lora", "dequantize", "dense"),
-        ("lora", "adapter", nf4.FORMAT + forms.WITH_ADAPTER),
+        ("lora", "adapter", nf4.FORMAT + WITH_ADAPTER),
         ("full", "requantize", nf4.FORMAT),
         ("full", "dequantize", "dense"),
         ("full", "fake-quant", nf4.FORMAT),
@@ -184,7 +184,7 @@ def test_every_stage_works_on_a_checkpoint_with_an_adapter(
         assert not (tmp_path / "checkpoints" / f"Q-FT-{token}" / adapters.CONFIG).exists()
     merged, stored = state(beside), state(tmp_path / "checkpoints" / "Q-FT-Q")
     name = "model.layers.0.mlp.down_proj.weight"
-    rounded = nf4.Settings().rounded("", merged[name].bfloat16()).float()
+    rounded = nf4.Nf4().rounded("", merged[name].bfloat16()).float()
     assert torch.equal(stored[name], rounded)
 
 
@@ -204,7 +204,7 @@ def test_the_next_stage_goes_on_with_the_adapter(beside: Path, tune: Tune, tmp_p
 def test_a_distillation_trains_an_adapter_too(lab: Lab, tmp_path: Path) -> None:
     flags = ["--on-quantized=adapter", *SHAPE]
     manifest = lab.stage(lab.quantized, tmp_path / "Q-KD", *flags)
-    assert manifest["format"] == nf4.FORMAT + forms.WITH_ADAPTER
+    assert manifest["format"] == nf4.FORMAT + WITH_ADAPTER
     assert manifest["settings"]["adapter"]["rank"] == 4
     dense = lab.stage(lab.base, tmp_path / "KD", *flags)
     assert dense["format"] == "dense"
@@ -334,10 +334,10 @@ def test_the_planner_gives_the_bytes_on_disk(
     flags = ["--method=lora", "--adapter.rank=3", f"--adapter.targets={targets}"]
     steps = training_flags("training", steps=1)
     manifest = tune(tmp_path / "Q", tmp_path / "Q-FT", *flags, *steps, "--on-quantized=adapter")
-    shape = proof.loading.architecture(parents.dense(base, torch.bfloat16, False))
-    settings = {"adapter": {"rank": 3, "targets": targets}, "double_quant": True}
-    quantized = graph.child(State(shape), Stage("Q", "quantize", "nf4", "requantize", settings))
-    tuned = graph.child(quantized, Stage("FT", "finetune", "lora", "adapter", settings))
+    shape = models.architecture(Checkpoint(base).model(torch.bfloat16))
+    quantized = methods.settings("nf4")().child(State(shape), around("requantize"))
+    lora = methods.settings("lora").model_validate({"adapter": {"rank": 3, "targets": targets}})
+    tuned = lora.child(quantized, around("adapter"))
     assert tuned.bytes == manifest["bytes"]["analytic"]
-    again = graph.child(tuned, Stage("FT", "finetune", "lora", "requantize", settings))
+    again = lora.child(tuned, around("requantize"))
     assert again.bytes == quantized.bytes

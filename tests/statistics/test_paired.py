@@ -98,9 +98,14 @@ def test_bootstrap_is_seeded_and_agrees_with_the_delta_method() -> None:
     rng = np.random.default_rng(5)
     base = rng.normal(3, 1, 400)
     ours, weights = base + rng.normal(0.2, 0.3, 400), rng.integers(100, 512, 400)
-    low, high = paired.bootstrap_ratio(ours, base, weights)
-    assert (low, high) == paired.bootstrap_ratio(ours, base, weights)
-    assert (low, high) != paired.bootstrap_ratio(ours, base, weights, seed=1)
+
+    def interval(seed: int = 0) -> tuple[float, float]:
+        drawn = np.exp(paired.bootstrap_means(ours - base, weights, seed=seed))
+        return paired.expanded_interval(drawn, 400)
+
+    low, high = interval()
+    assert (low, high) == interval()
+    assert (low, high) != interval(seed=1)
     estimate = paired.ratio(ours, base, weights)
     assert low < estimate.value < high
     assert high - low == pytest.approx(2 * paired.Z_95 * estimate.se, rel=0.1)
@@ -109,9 +114,9 @@ def test_bootstrap_is_seeded_and_agrees_with_the_delta_method() -> None:
 def test_binomial_error_is_that_of_lm_eval() -> None:
     correct = np.array([1] * 13 + [0] * 7)
     # lm-eval: sample standard deviation over sqrt(n)
-    assert paired.binomial_se(0.65, 20) == pytest.approx(correct.std(ddof=1) / math.sqrt(20))
-    assert paired.binomial_se(0.65, 20) == pytest.approx(paired.mean_se(correct).se)
-    assert math.isnan(paired.binomial_se(1.0, 1))
+    assert paired.mean_se(correct).se == pytest.approx(correct.std(ddof=1) / math.sqrt(20))
+    assert paired.mean_se(correct).se == pytest.approx(math.sqrt(0.65 * 0.35 / 19))
+    assert math.isnan(paired.mean_se([1.0]).se)
 
 
 def test_binomial_interval_is_exact() -> None:

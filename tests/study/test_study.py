@@ -1,26 +1,26 @@
 """The configuration: shipped studies, one source of truth for settings, and every fault told."""
 
 import copy
-import dataclasses
-import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import yaml
 from lab import ROOT
-from workflow_fixtures import leaves
+from pydantic_core import PydanticUndefined
 
 from compression_order import methods
 from compression_order.common import declare
 from compression_order.common.errors import HarnessError
 from compression_order.methods import kinds
+from compression_order.stages import flags as stage_flags
 from compression_order.study import parse, study
+from compression_order.study.file import StudyFile
+from compression_order.training.settings import Teaching
 
 STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 SMOKE = yaml.safe_load((ROOT / "studies/smoke.yaml").read_text())
-SCRIPTS = sorted((ROOT / "src").glob("*.py"))
-KINDS = {f"{kind}.py": kind for kind in ("prune", "distill", "finetune", "quantize")}
 
 
 def changed(path, value, remove=False):
@@ -47,37 +47,72 @@ def build(config):
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.name)
 def test_a_shipped_study_is_valid_and_all_it_names_exists(path):
     made = parse.build(yaml.safe_load(path.read_text()), path.name, ROOT)
-    config = made.config
-    for entry in (*config["text"].values(), *made.models.values()):
-        assert entry.get("package") in (None, *config.get("packages", {}))
-        assert len(entry.get("revision", "0" * 40)) == 40
-    for name in config["evaluations"]["tasks"]:
+    file = made.file
+    for entry in (*file.text.values(), *made.models.values()):
+        assert getattr(entry, "package", None) in (None, *file.packages)
+        assert len(getattr(entry, "revision", "0" * 40)) == 40
+    for name in file.evaluations.tasks:
         task = yaml.safe_load((ROOT / study.task_path(name)).read_text())
         assert name in (task["task"], task.get("task_alias"))
-        assert config["text"][name]["form"] in ("options", "true-false", "conclusions")
-    assert config["text"][config["splits"]["text"]]["form"] in (
-        "alpaca",
-        "documents",
-        "messages",
-    )
+        assert file.text[name].form in ("options", "true-false", "conclusions")
+    assert file.text[file.splits.text].form in ("alpaca", "documents", "messages")
     held = (ROOT / "published/published.csv").read_text()
-    assert config["published"] in held
+    assert file.published in held
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.name)
 def test_a_shipped_study_says_every_setting_of_its_methods(path):
+    read = yaml.safe_load(path.read_text())
+    made = parse.build(read, path.name, ROOT)
+    for token in made.stages:
+        given = {k: v for k, v in read["stages"][token].items() if k not in parse.COMMON}
+        wanted = known(made, token)
+        assert flat(given) == flat(wanted), token
+        assert set(declare.flags(wanted)) <= set(made.flags(token)), token
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.name)
+def test_a_setting_left_out_is_its_default_in_every_command(path):
     made = parse.build(yaml.safe_load(path.read_text()), path.name, ROOT)
+    least = made.file.model_dump(exclude_defaults=True)
     for token, stage in made.stages.items():
-        its = declare.method_schema(stage.method)["properties"]
-        kept = kinds.used(its, stage.method, stage.on_quantized)
-        wanted = leaves({"properties": kept})
-        given = {flag[2:].split("=")[0] for flag in declare.flags(stage.settings)}
-        assert given == {name.replace("_", "-") for name in wanted}, token
+        kept = {"method": stage.method, "on_quantized": stage.on_quantized}
+        if stage.settings.trains_adapter(stage.on_quantized):
+            kept["adapter"] = {}  # it must be described
+        least["stages"][token] = kept | shortened(stage.settings)
+    shorter = parse.build(least, path.name, ROOT)
+    assert shorter.file.model_dump(exclude={"stages"}) == made.file.model_dump(exclude={"stages"})
+    assert commands(shorter) == commands(made)
+
+
+def shortened(its: declare.Settings, like: declare.Settings | None = None) -> dict[str, Any]:
+    """The settings that differ from their defaults."""
+    told: dict[str, Any] = {}
+    for name, default in dict(like or type(its)()).items():
+        value = getattr(its, name)
+        if value != default:
+            nested = isinstance(value, declare.Settings)
+            told[name] = shortened(value, default) if nested else value
+    return told
+
+
+def commands(made: study.Study) -> list[list[str]]:
+    """The flags of every command that a study leads to."""
+    stages = [made.flags(token) for token in made.stages]
+    teachers = [made.teacher_flags(token) for token in made.of_kind("distill")]
+    shared = [made.split_flags(), made.measure_flags(), made.serving_flags(), made.table_flags()]
+    return [*stages, *teachers, *shared]
 
 
 def laid_over_the_default(name: str) -> study.Study:
     paths = [ROOT / "config.yaml", ROOT / f"studies/overlays/{name}.yaml"]
     return parse.read(paths, ROOT)
+
+
+def known(made: study.Study, token: str) -> dict[str, Any]:
+    """The settings of a stage, but for those of an adapter that it never trains."""
+    stage = made.stages[token]
+    return dict(stage.settings.used(stage.on_quantized))
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -91,7 +126,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def test_null_leaves_a_question_set_out_and_is_a_fault_elsewhere():
     config = changed("evaluations.tasks", {"openbookqa": 3, "boolq": None})
-    assert build(config).config["evaluations"]["tasks"] == {"openbookqa": 3}
+    assert build(config).file.evaluations.tasks == {"openbookqa": 3}
     with pytest.raises(HarnessError, match=r"stages\.P\.ratio"):
         build(changed("stages.P.ratio", None))
     with pytest.raises(HarnessError, match="evaluations"):
@@ -100,18 +135,18 @@ def test_null_leaves_a_question_set_out_and_is_a_fault_elsewhere():
 
 def test_ways_of_training_a_quantized_parent_differ_in_nothing_else():
     made = laid_over_the_default("on-quantized")
-    plain = made.stages["KD"]
+    plain = known(made, "KD")
     ways = [made.stages[token] for token in made.of_kind("distill")]
     assert len({stage.on_quantized for stage in ways}) == len(ways) == 4
     assert {row for row in made.plan.rows if row.startswith("Q-")} == {f"Q-{s.token}" for s in ways}
     for stage in ways:
         if stage.on_quantized != "adapter":
-            assert stage.settings == plain.settings
-    adapter = dict(made.stages["KD.adapter"].settings)
+            assert known(made, stage.token) == plain
+    adapter = known(made, "KD.adapter")
     assert adapter.pop("adapter")
-    assert {**adapter, "training": {}} == {**plain.settings, "training": {}}
+    assert {**adapter, "training": {}} == {**plain, "training": {}}
     rate = {"learning_rate": 0.0}
-    assert {**adapter["training"], **rate} == {**plain.settings["training"], **rate}
+    assert {**adapter["training"], **rate} == {**plain["training"], **rate}
     caches = {made.cache_token(stage.token) for stage in ways}
     assert caches == {"KD"}
 
@@ -121,25 +156,22 @@ def test_control_arms_differ_from_their_twins_in_one_thing():
     assert made.seeds == [0, 1, 2]
     assert laid_over_the_default("judge").name == "smollm2-135m"  # the same results
     assert made.name == "smollm2-135m-certainty"  # it asks no questions
-    assert made.config["evaluations"]["tasks"] == {}
+    assert made.file.evaluations.tasks == {}
     default = parse.read([ROOT / "config.yaml"], ROOT)
     assert set(default.plan.rows) < set(made.plan.rows)
     assert not made.plan.arms  # what is in another arm is no control
 
-    def known(token: str) -> dict[str, Any]:
-        return dict(made.stages[token].settings)
-
-    bare, recovery = known("P.bare"), known("P")["recovery"]
+    bare, recovery = known(made, "P.bare"), known(made, "P")["recovery"]
     assert bare.pop("recovery") == {**recovery, "steps": 0}
-    assert {**bare, "recovery": recovery} == known("P")
-    assert {**known("KD.alone"), "alpha": 0.5} == known("KD")
-    assert known("FT") == {"training": known("KD")["training"]}
+    assert {**bare, "recovery": recovery} == known(made, "P")
+    assert {**known(made, "KD.alone"), "alpha": 0.5} == known(made, "KD")
+    assert known(made, "FT") == {"training": known(made, "KD")["training"]}
 
 
 def test_the_quick_study_differs_in_sizes_alone():
     made, default = laid_over_the_default("quick"), parse.read([ROOT / "config.yaml"], ROOT)
     assert made.plan.rows == default.plan.rows
-    its, whole = flat(made.config), flat(default.config)
+    its, whole = flat(made.file.model_dump()), flat(default.file.model_dump())
     assert its.keys() == whole.keys()
     changed = {key for key in its if its[key] != whole[key]}
     assert "study" in changed
@@ -155,7 +187,7 @@ def test_a_grid_of_cuts_and_widths_has_both_orders_of_each_cell():
     assert both <= set(made.plan.rows)
     assert {"P12", "P25", "P50", "Q8", "Q4"} <= {*cuts, *widths}
     for token in ("P12", "P25", "P50"):
-        assert made.stages[token].settings["recovery"]["steps"] == 0
+        assert made.stages[token].settings.recovery.steps == 0
 
 
 def test_the_names_of_studies_differ():
@@ -170,71 +202,96 @@ def test_each_archive_has_one_pin_in_all_studies():
             assert pins.setdefault(pin["file"], (package, pin)) == (package, pin)
 
 
-# one source of truth: registry, schema, dataclasses
+# one source of truth: registry, declarations, flags
 
 
-def _fields(kind, prefix=""):
-    """Dotted name -> default of every field."""
-    found = {}
-    for field in dataclasses.fields(kind):
-        missing = field.default_factory is dataclasses.MISSING
-        default = field.default if missing else field.default_factory()
-        nested = dataclasses.is_dataclass(default)
-        name = f"{prefix}{field.name}"
-        found |= _fields(type(default), f"{name}.") if nested else {name: default}
-    return found
-
-
-def test_registry_and_schema_know_the_same_methods():
-    stage = declare.study_schema()["$defs"]["stage"]
-    assert set(stage["properties"]["method"]["enum"]) == set(methods.REGISTRY)
-    branches = {b["if"]["properties"]["method"]["const"]: b["then"]["$ref"] for b in stage["allOf"]}
-    assert branches == {name: f"#/$defs/{name}" for name in methods.REGISTRY}
+def test_registry_and_folders_know_the_same_methods():
+    folder = Path(methods.__file__).parent
+    made = {path.parent.name.replace("_", "-") for path in folder.glob("*/settings.py")}
+    assert made == set(methods.REGISTRY)
+    assert {path.parent.name.replace("_", "-") for path in folder.glob("*/run.py")} == made
+    kinds_of = {name: methods.settings(name).kind for name in methods.REGISTRY}
+    assert set(kinds_of.values()) == {"prune", "distill", "finetune", "quantize"}
+    for kind in set(kinds_of.values()):
+        assert (ROOT / "src" / f"{kind}.py").exists()
+        assert methods.of_kind(kind) == [m for m in methods.REGISTRY if kinds_of[m] == kind]
+    with pytest.raises(HarnessError, match=r"'nf5' is not known; use one of ffn-neurons, .*, awq$"):
+        methods.settings("nf5")
 
 
 @pytest.mark.parametrize("method", methods.REGISTRY)
-def test_a_methods_schema_and_dataclass_agree(method):
-    module = methods.load(method, methods.REGISTRY[method][0])
-    described, defaults = leaves(declare.method_schema(method)), _fields(module.Settings)
-    assert set(described) == set(defaults)
-    words = {bool: "boolean", int: "integer", float: "number", str: "string"}
-    for name, its in described.items():
-        default = defaults[name]
-        assert its["description"].strip(), name
-        if "enum" in its:
-            assert default in its["enum"], name
+def test_a_methods_declaration_says_name_meaning_and_default(method):
+    kind = methods.settings(method)
+    assert kind.__doc__ and kind.__doc__ != kinds.Method.__doc__
+    for name, field, default in declare.leaves(kind):
+        assert (field.description or "").strip(), name
+        assert default is not PydanticUndefined, name
+    assert declare.checked(kind, kind().model_dump(), "defaults") == kind()
+
+
+@pytest.mark.parametrize("method", methods.REGISTRY)
+def test_a_stage_reads_from_its_flags_what_the_study_says(method):
+    kind = methods.settings(method)
+    needed = ["--parent=a", "--out=b", "--pipeline=X", "--text=c", "--splits=d"]
+    needed += ["--teacher=e"] if kind.kind == "distill" else []
+    _, its = stage_flags.parse(kind.kind, "", [*needed, f"--method={method}"])
+    assert its == kind()  # the defaults of the command line are those of a study file
+    changed = others(kind)
+    line = [*needed, f"--method={method}", *declare.flags(changed)]
+    args, its = stage_flags.parse(kind.kind, "", line)
+    assert its == changed
+    assert args.method == method
+
+
+def others(kind: type[declare.Settings]) -> declare.Settings:
+    """Settings that all differ from the default and that a study may hold."""
+    values: dict[str, Any] = {}
+    for name, field in kind.model_fields.items():
+        inner = declare.nested(field)
+        default = getattr(kind(), name)
+        if inner:
+            values[name] = others(inner).model_dump()
+        elif get_args(field.annotation):
+            values[name] = next(v for v in get_args(field.annotation) if v != default)
+        elif field.annotation is str:
+            values[name] = {"pattern": "2:4", "targets": "q_proj,v_proj"}[name]
         else:
-            assert its["type"] == words[type(default)], name
-    entry = {"method": method, **dataclasses.asdict(module.Settings())}
-    declare.validate(entry, declare.method_schema(method), "defaults")
+            step = {bool: 1, int: 8}.get(field.annotation, 0.0625)
+            values[name] = field.annotation(not default if step == 1 else default + step)
+    return declare.checked(kind, values, "made")
 
 
-def test_every_object_of_the_schema_is_closed_and_without_defaults():
-    def walk(node, where):
-        if isinstance(node, list):
-            for place, item in enumerate(node):
-                walk(item, f"{where}.{place}")
-        elif isinstance(node, dict):
-            assert "default" not in node, where
-            branches = {"allOf", "oneOf", "if"} & set(node)
-            mapping = node.get("type") == "object" and not branches
-            assert not mapping or "additionalProperties" in node, where
-            for key, item in node.items():
-                walk(item, f"{where}.{key}")
-
-    walk(declare.study_schema(), "schema")
+def declarations(kind: type[declare.Settings]) -> Iterator[type[declare.Settings]]:
+    """A declaration and those that it holds, in lists, mappings and alternatives too."""
+    yield kind
+    for field in kind.model_fields.values():
+        waiting: list[Any] = [field.annotation]
+        while waiting:
+            found = waiting.pop()
+            if isinstance(found, type) and issubclass(found, declare.Settings):
+                yield from declarations(found)
+            waiting += get_args(found)
 
 
-def test_the_teachers_defaults_are_those_of_the_distillation(monkeypatch):
-    sys.path.insert(0, str(ROOT / "src"))
+def test_every_object_of_a_study_file_is_closed_and_told():
+    roots = [StudyFile, *map(methods.settings, methods.REGISTRY)]
+    found = {kind for root in roots for kind in declarations(root)}
+    assert {"MadeModel", "TextOfHub", "Snapshot", "Nltk", "Judge", "Serving"} <= {
+        kind.__name__ for kind in found
+    }
+    for kind in found:
+        its = kind.model_config
+        assert (its["extra"], its["strict"], its["frozen"]) == ("forbid", True, True), kind
+        assert kind.__doc__ and kind.__doc__ != declare.Settings.__doc__, kind
+
+
+def test_the_teachers_defaults_are_those_of_the_distillation():
     import teach
-    from compression_order.methods.logits import run as logits
 
     needed = ("--student=x", "--text=x", "--splits=x", "--out=x")
-    monkeypatch.setattr(sys, "argv", ["teach.py", *needed])
-    args, its = teach.parse_args(), logits.Settings()
-    assert args.top_k == its.top_k
-    assert args.teacher_weights == its.teacher_weights
+    args = teach.parser().parse_args(needed)
+    its = methods.settings("logits")()
+    assert declare.read(Teaching, vars(args)) == its.teaching == Teaching()
     for name in ("seq_len", "mask_prompt", "count_padding", "conversations"):
         assert getattr(args, name) == getattr(its.training, name), name
 

@@ -21,7 +21,7 @@ import yaml
 from lab import ROOT, conversation, sentence
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from make_model import train_tokenizer
+from compression_order.assets.made import train_tokenizer
 
 STUDY: dict[str, Any] = yaml.safe_load((ROOT / "studies/qwen2.5-3b.yaml").read_text())
 ROWS = {"student": 576, "teacher": 608}  # of the embedding; the tokenizer knows 512 ids

@@ -1,6 +1,7 @@
 """Results trees of known content, and the commands that read them."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from lab import ROOT
 
 import table as script
 from compression_order import orderings
+from compression_order.commands import entry
 from compression_order.common import errors
 from compression_order.results import guards, table
 
@@ -114,10 +116,15 @@ def add_row(root: Path, pipeline: str, seed: int, more: float, noise: float = 0.
         write(root / f"seed{seed}" / "checkpoints" / pipeline / "checkpoint.json", manifest)
 
 
-def process(script: str, *flags: object) -> subprocess.CompletedProcess[str]:
-    """Run a CLI as a user does."""
-    line = [sys.executable, str(ROOT / "src" / script), *(str(flag) for flag in flags)]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+def process(*line: object) -> subprocess.CompletedProcess[str]:
+    """Run Python as a user does: a script of src/ or `-m` and a module, then flags."""
+    return subprocess.run(
+        [sys.executable, *map(str, line)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+    )
 
 
 def command(main: Callable[[], None], *flags: object) -> subprocess.CompletedProcess[str]:
@@ -130,6 +137,11 @@ def command(main: Callable[[], None], *flags: object) -> subprocess.CompletedPro
         except SystemExit as fault:
             err, code = f"{fault.code}\n", 1
     return subprocess.CompletedProcess(line, code, out.getvalue(), err)
+
+
+def ask(name: str, *flags: object) -> subprocess.CompletedProcess[str]:
+    """Run `compression-order NAME` in this process."""
+    return command(entry.run, name, *flags)
 
 
 def make(root: Path, rows: Sequence[str], *more: object, seeds: Sequence[int] = (0,)) -> Any:

@@ -1,6 +1,6 @@
 """Tiny models of both architectures, with the lab's tokenizer and text, as base checkpoints."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from transformers import (
     PreTrainedModel,
 )
 
+from compression_order.architecture.demands import Assumed
 from compression_order.assets import archives
+from compression_order.methods.formulas import Context
 from compression_order.text import chat
 
 KINDS = ("llama", "qwen2")
@@ -67,10 +69,15 @@ def calibration(lab: Lab, seq_len: int = 160) -> list[chat.Encoded]:
     return chat.encode(tokenizer, chat.records(lab.chats, lab.splits, "calibration"), seq_len)
 
 
-def flags(method: str, settings: dict[str, object]) -> list[str]:
+def flags(method: str, settings: Mapping[str, object]) -> list[str]:
     """The flags of a stage with these settings."""
     given = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     return [f"--method={method}", *given]
+
+
+def around(on_quantized: str) -> Context:
+    """What a plan knows of the lab around a stage."""
+    return Context(on_quantized, train=56, calibration=8, on_gpu=False, assumed=Assumed())
 
 
 def run(

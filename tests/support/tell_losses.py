@@ -1,6 +1,7 @@
 """Run a stage as its script does, and leave the loss of every step that a process saw.
 
-    torchrun --standalone --nproc-per-node=2 tests/support/tell_losses.py FOLDER OPTIMIZER prune FLAGS
+    torchrun --standalone --nproc-per-node=2 tests/support/tell_losses.py \\
+        FOLDER OPTIMIZER prune FLAGS
 
 FOLDER gets `losses.<rank>.json`. OPTIMIZER is the stage's own (`own`), plain gradient descent
 (`sgd`: AdamW hardly sees a gradient that is too large by a constant factor, descent does), or its
@@ -17,6 +18,7 @@ from lab import ROOT  # its import lets the sources be found
 from compression_order.checkpoint import masks
 from compression_order.common import errors
 from compression_order.training import distributed, loop
+from compression_order.training.settings import Training
 
 
 def main() -> None:
@@ -45,7 +47,7 @@ def prune_half(model: Any) -> None:
     masks.take(model)
 
 
-def descent(model: Any, settings: loop.Training) -> Any:
+def descent(model: Any, settings: Training) -> Any:
     from torch.optim import SGD
 
     return SGD(model.parameters(), settings.learning_rate)

@@ -202,8 +202,8 @@ def link_archives(copy: Copy) -> None:
     for package, pin in study["packages"].items():
         archive = ROOT / "assets/packages" / pin["file"]
         flags = [f"--package={package}", *(f"--{key}={pin[key]}" for key in ("version", "sha256"))]
-        fetch = [sys.executable, str(ROOT / "src/fetch.py"), *flags, f"--out={archive}"]
-        subprocess.run(fetch, check=True, capture_output=True, timeout=600)
+        fetch = [sys.executable, str(ROOT / "src/fetch.py"), "packages", *flags]
+        subprocess.run([*fetch, f"--out={archive}"], check=True, capture_output=True, timeout=600)
         target = copy.root / "assets/packages" / pin["file"]
         target.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -23,10 +23,10 @@ from workflow_fixtures import repository
 
 from compression_order.architecture import demands, shapes
 from compression_order.common.errors import HarnessError
-from compression_order.methods import kinds
 from compression_order.planning import timetable
 from compression_order.planning.devices import named
 from compression_order.study import parse
+from compression_order.workflow import environments
 
 STEPS = 12
 CURVE = 5e-3  # relative difference of a step's loss; measured 9e-4
@@ -70,7 +70,7 @@ class Bench:
         out = self.folder / name / self.token
         out.parent.mkdir(parents=True, exist_ok=True)
         flags = [*map(str, self.lab.flags(self.lab.base, out, *its))]
-        start = kinds.launcher(count).split()
+        start = environments.launcher("logits", count).split()
         if count > 1:
             start = [sys.executable, "-m", "torch.distributed.run", *start[1:]]
         else:
@@ -250,7 +250,7 @@ def test_a_study_refuses(changes: dict[str, Any], told: list[str]) -> None:
 def test_a_training_of_no_steps_takes_one_device() -> None:
     built = parse.build(changed(devices=3, steps=0), "s.yaml", ROOT)
     assert built.devices("KD") == 1
-    assert kinds.launcher(1) == "python"
+    assert environments.launcher("logits", 1) == "python"
 
 
 def test_a_stage_refuses_what_a_study_refuses(lab: Lab, tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_the_rule_starts_and_asks_for_the_devices(tmp_path: Path) -> None:
 
 def test_devices_share_memory_and_time_but_not_work() -> None:
     shape = shapes.named("qwen2.5-3b")
-    how = [demands.Training(2, 8, 512, 512, devices=n) for n in (1, 4)]
+    how = [demands.TrainingRun(2, 8, 512, 512, devices=n) for n in (1, 4)]
     one, four = (demands.training_memory(shape, h, 0, 24) for h in how)
     assert four.optimizer * 4 == pytest.approx(one.optimizer)
     shared = shape.parameters / 4
@@ -302,5 +302,5 @@ def test_devices_share_memory_and_time_but_not_work() -> None:
 
 def test_a_model_is_whole_on_each_device_before_it_is_sharded() -> None:
     shape = shapes.named("qwen2.5-3b")
-    how = demands.Training(1, 64, 8, 8, devices=64)
+    how = demands.TrainingRun(1, 64, 8, 8, devices=64)
     assert demands.training_memory(shape, how, 0, 24).peak >= 4 * shape.parameters

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from compression_order.checkpoint import parents
+from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common import files
 from compression_order.common.errors import HarnessError
 from compression_order.text import chat
@@ -100,7 +100,7 @@ def tiny(lab: Lab) -> tuple[PreTrainedModel, list[chat.Encoded]]:
     tokenizer = AutoTokenizer.from_pretrained(lab.base)
     numbered = chat.records(lab.chats, lab.splits, "train")
     documents = chat.encode(tokenizer, numbered, SEQ_LEN, mask_prompt=True)
-    return parents.dense(lab.base, torch.float32, quantized=False), documents
+    return Checkpoint(lab.base).model(torch.float32), documents
 
 
 @pytest.fixture(scope="module")

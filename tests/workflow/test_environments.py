@@ -46,7 +46,7 @@ def test_a_python_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_every_method_names_an_environment_that_has_a_lock() -> None:
     for method in methods.REGISTRY:
-        name = methods.environment(method)
+        name = methods.settings(method).environment
         assert name == environments.CORE or name in environments.PYTHONS
         assert (ROOT / environments.lock(method)).exists()
 

@@ -1,4 +1,4 @@
-"""The lock with hashes says what core.lock says, and what torch needs on CUDA besides."""
+"""The lock with hashes says what core.lock and page.lock say, and what torch needs on CUDA."""
 
 import json
 import os
@@ -23,9 +23,11 @@ def pins(lock: str) -> dict[str, str]:
 
 
 def test_the_lock_with_hashes_has_the_pins_of_the_lock():
-    core, cuda = pins("core.lock"), pins("core.cuda.lock")
-    assert {name: cuda.get(name) for name in core} == core
-    more = {name for name in cuda.keys() - core.keys() if not CUDA.fullmatch(name)}
+    core, page, cuda = pins("core.lock"), pins("page.lock"), pins("core.cuda.lock")
+    plain = {**page, **core}
+    assert {name: plain[name] for name in page} == page
+    assert {name: cuda.get(name) for name in plain} == plain
+    more = {name for name in cuda.keys() - plain.keys() if not CUDA.fullmatch(name)}
     text = (ENVS / "core.cuda.lock").read_text()
     here = {m[1] for m in PIN.finditer(text) if m[1] in more and not ELSEWHERE.search(m[3])}
     assert here == set()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from fault_fixtures import the_error
 from lab import ROOT
 
 from compression_order.common.errors import HarnessError
@@ -56,12 +57,44 @@ def test_on_a_gpu_the_machine_holds_no_activations():
     assert on_gpu["KD"].minutes < on_cpu["KD"].minutes
 
 
+def default() -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
+    return config
+
+
 def test_a_study_that_cannot_be_planned_still_asks():
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    del config["stages"]["Q"]["double_quant"]  # left to the method's code
+    config = default()
+    config["model"]["name"] = "another-model"  # its shape is known when it is there
     asked = resources.asker(parse.build(config, "config.yaml", ROOT), ROOT)("{pipeline}")
     assert asked["mem_mb"]({"pipeline": "Q"}, 1) == resources.UNPLANNED.memory_mb
     assert asked["runtime"]({"pipeline": "Q"}, 2) == 2 * resources.UNPLANNED.minutes
+
+
+def test_a_setting_left_out_asks_as_its_default_does():
+    config = default()
+    assert config["stages"]["Q"].pop("double_quant") is True
+    assert needs({"stages": config["stages"]}) == needs()
+
+
+def test_a_plan_that_fails_stops_with_its_sentence():
+    config = default()
+    config["stages"]["P"] |= {"ratio": 0.01, "round_to": 64}
+    built = parse.build(config, "config.yaml", ROOT)
+    with pytest.raises(HarnessError, match=r"^stages\.P: ratio .* 1536 of 1536 FFN") as fault:
+        resources.asker(built, ROOT)
+    assert "\n" not in str(fault.value)
+
+
+@pytest.mark.workflow
+def test_a_plan_that_fails_stops_snakemake_with_its_sentence(tmp_path: Path):
+    config = yaml.safe_load((ROOT / "studies/smoke.yaml").read_text())
+    config["stages"]["P"] |= {"ratio": 0.01, "round_to": 64}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(config))
+    command = ["snakemake", "--dry-run", "--configfile", str(tmp_path / "study.yaml")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    sentence = the_error(done.stdout + done.stderr)
+    assert "stages.P: ratio 0.01 with round_to 64 leaves 256 of 256" in sentence
 
 
 @pytest.mark.workflow

@@ -227,7 +227,8 @@ def layer_bytes(shape: Architecture, block: Block, tokens: int, length: int) -> 
       kernels); the bf16 mask of a padded batch, 2 a position of the sequence;
     - feed-forward: gate, its SiLU, up and their product in bf16, 8 f.
 
-    No recomputation, no dropout. Equal to what torch saves on the CPU (tests/planning/test_plan.py).
+    No recomputation, no dropout. Equal to what torch saves on the CPU, as
+    tests/planning/test_plan.py shows.
     """
     each = 26 * shape.hidden + 8 * shape.attention(block) + 8 * block.ffn
     return tokens * (each + 4 * block.heads + 8 + 2 * length)

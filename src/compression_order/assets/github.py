@@ -1,6 +1,7 @@
 """Files of GitHub repositories at a pinned commit, through git, which verifies what it fetches.
 
-Git's own settings hold: a proxy, credentials, or a mirror by `url.<base>.insteadOf`.
+Git's own settings hold: a proxy, credentials, or a mirror by `url.<base>.insteadOf`. For a machine
+without a network: `git clone --mirror` elsewhere, copy, and set GITHUB_URL=file:///folder/of/copies.
 """
 
 import os
@@ -17,6 +18,8 @@ from compression_order.common.errors import HarnessError
 
 URL = "https://github.com"
 TIMEOUT = 600  # seconds for one command of git
+# the bytes of the commit, whatever the repository or the user says about line ends and filters
+AS_STORED = "* -text -eol -filter -ident -working-tree-encoding\n"
 
 
 def fetch(repository: str, revision: str, patterns: Sequence[str], out: Path) -> None:
@@ -60,8 +63,9 @@ def _checked_out(
     _git(folder, asked, "init", "--quiet")
     _git(folder, asked, "remote", "add", "origin", url)
     _git(folder, asked, "fetch", "--quiet", "--depth=1", "--filter=blob:none", "origin", revision)
-    listed = _git(folder, asked, "ls-tree", "-r", revision).splitlines()
-    known = {path: its.split()[2] for its, path in (line.split("\t", 1) for line in listed)}
+    listed = _git(folder, asked, "ls-tree", "-r", "-z", revision).split("\0")[:-1]
+    entries = (line.split("\t", 1) for line in listed if line.startswith("100"))  # plain files
+    known = {path: its.split()[2] for its, path in entries}
     found = {p: blob for p, blob in known.items() if any(_matches(p, its) for its in patterns)}
     for pattern in patterns:
         if not any(_matches(path, pattern) for path in found):
@@ -69,6 +73,8 @@ def _checked_out(
                 f"files: {pattern!r} matches nothing in {asked}; correct the pattern in the study"
             )
     lines = "\n".join(f"/{path}" for path in found)
+    (folder / ".git/info").mkdir(exist_ok=True)
+    (folder / ".git/info/attributes").write_text(AS_STORED)
     _git(folder, asked, "sparse-checkout", "set", "--no-cone", "--stdin", told=lines)
     _git(folder, asked, "checkout", "--quiet", revision)
     return dict(sorted(found.items()))
@@ -86,20 +92,27 @@ def _git(folder: Path, asked: str, *words: str, told: str = "") -> str:
     Raises:
         HarnessError: one sentence for whatever git could not do.
     """
-    command = ["git", "-C", str(folder), "-c", "advice.detachedHead=false", *words]
+    command = ["git", "-C", str(folder), *words]
     environment = os.environ | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     try:
         done = subprocess.run(
-            command, input=told, env=environment, capture_output=True, text=True, timeout=TIMEOUT
+            command,
+            input=told,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
         )
     except FileNotFoundError:
         raise HarnessError(f"git is not found, which fetches {asked}; install git") from None
     except subprocess.TimeoutExpired:
         raise HarnessError(f"git gave up on {asked} after {TIMEOUT} s; run again") from None
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        said = done.stderr.splitlines()
+        why = next((line for line in said if line.startswith(("error: ", "fatal: "))), "no message")
         raise HarnessError(
-            f"git cannot fetch {asked} ({last}); connect this machine, or correct the repository, "
+            f"git cannot fetch {asked} ({why}); connect this machine, or correct the repository, "
             "the revision or the files in the study"
         )
     return done.stdout

@@ -1,7 +1,7 @@
-"""Data files as the JSON lines that stages and evaluations read.
+r"""Data files as the JSON lines that stages and evaluations read.
 
-Chat {"messages"}, plain {"text"} or questions {"passage", "question", "choices", "answer"}. The form
-of a file says what it looks like:
+Chat {"messages"}, plain {"text"} or questions {"passage", "question", "choices", "answer"}. The
+form of a file says what it looks like:
 
   alpaca      JSON list of {"instruction", "input", "output"}: one exchange each
   lines       text, one document a line
@@ -121,11 +121,13 @@ def conclusions(record: Record) -> Record | None:
 
 
 def json_lines(content: str) -> list[Any]:
+    """One JSON value a line."""
     # split at "\n" alone: other line separators may stand inside a JSON string
     return [json.loads(line) for line in content.split("\n") if line.strip()]
 
 
 def text_lines(content: str) -> list[Any]:
+    """One document a line."""
     return [{"text": line.strip()} for line in content.split("\n")]
 
 
@@ -184,6 +186,11 @@ def convert(content: str, form: str) -> tuple[list[Record], int]:
 def checked(
     parse: Callable[[Record], Record | None], record: Record, form: str, number: int
 ) -> Record | None:
+    """The parsed record, None if it is skipped.
+
+    Raises:
+        HarnessError: it is not of the form; says which one and why.
+    """
     try:
         return parse(record)
     except Malformed as fault:

@@ -105,8 +105,8 @@ class Checkpoint:
         """Its model with dense weights, in evaluation mode, on a device.
 
         A quantized checkpoint gives the bf16 weights that its kernels compute with; what their own
-        rounding adds is measured in tests/stages/test_real_model.py. An adapter beside them is put on, unmerged;
-        zeros that a pruning made are marked.
+        rounding adds is measured in tests/stages/test_real_model.py. An adapter beside them is put
+        on, unmerged; zeros that a pruning made are marked.
         """
         if self.form is None:
             model = models.pretrained(self.folder, self.fields, dtype=dtype)

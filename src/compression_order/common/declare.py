@@ -38,17 +38,27 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _require_known_keys(cls, value: Any) -> Any:
+    def _known_and_whole(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
         # told before the fields are looked at: a misspelt key is a missing one too
-        for name in value if isinstance(value, Mapping) else ():
+        for name in value:
             if name not in cls.model_fields:
                 known = ", ".join(sorted(cls.model_fields))
                 raise fault(f"the key {name!r} is not known here; use one of {known}")
-        return value
+        return {name: _whole(cls.model_fields[name], its) for name, its in value.items()}
 
     def with_(self, **changes: Any) -> Self:
         """The same settings but for these."""
         return self.model_validate(self.model_dump() | changes)
+
+
+def _whole(field: FieldInfo, value: Any) -> Any:
+    """What is said of nested settings, and this field's own defaults for the rest of them."""
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, Settings) and isinstance(value, Mapping):
+        return {**default.model_dump(), **value}
+    return value
 
 
 def fault(sentence: str) -> PydanticCustomError:

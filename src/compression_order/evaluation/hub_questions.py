@@ -20,11 +20,11 @@ import jinja2
 import lm_eval.tasks
 from lm_eval.tasks import TaskManager
 
+from compression_order.common import files
 from compression_order.common.errors import HarnessError
 from compression_order.evaluation.questions import Prepared
 from compression_order.study import hub_tasks
 
-REPOSITORY = Path(__file__).parents[2]  # of this code: our tasks lie below it
 MANIFEST = "asset.json"  # what the workflow adds to a snapshot
 # what lm-eval and datasets raise where files are missing, broken or of another dataset
 UNREADABLE = (
@@ -116,7 +116,7 @@ class Sources:
         theirs = Path(str(lm_eval.tasks.__file__)).parent
         paths = []
         for name in self.within:
-            path = (REPOSITORY if name.startswith(hub_tasks.OURS) else theirs) / name
+            path = (files.WORKFLOW if name.startswith(hub_tasks.OURS) else theirs) / name
             if not path.is_dir():
                 raise HarnessError(f"--task-folder: there is no folder of tasks {name!r}")
             paths.append(str(path))

@@ -1,5 +1,5 @@
 """What the numbers of a finished study mean: which differences are real, and how sure that is.
 
-`src/analyze.py` reads the evaluations of all seeds and writes analysis.json and findings.md.
+`src/findings.py` reads the evaluations of all seeds and writes analysis.json and findings.md.
 docs/statistics.md says how to read them.
 """

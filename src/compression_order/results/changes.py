@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from compression_order import orderings
-from compression_order.statistics import paired
+from compression_order.common.writing import MIB, csv_text, show
 from compression_order.results.guards import Records
 from compression_order.results.records import Record
-from compression_order.common.writing import MIB, csv_text, show
+from compression_order.statistics import paired
 
 PERCENT, POINTS = "%", "points"
 SIZE = "size_mib"

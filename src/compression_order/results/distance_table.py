@@ -4,13 +4,13 @@ KL is in nats per token; standard errors are over conversations. KL from base is
 evaluations: how far compressing moved the model, beside what the order did.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from compression_order.common import files
 from compression_order.common.errors import HarnessError
-from compression_order.common.writing import MISSING, aligned, csv_of_rows
+from compression_order.common.writing import aligned, csv_of_rows
 
 MEANS = ("kl_first_second", "kl_second_first", "top1")
 COLUMNS = (

@@ -9,12 +9,12 @@ from itertools import groupby
 
 from compression_order import orderings
 from compression_order.architecture import shapes
+from compression_order.common.writing import MIB
 from compression_order.orderings import Rows
 from compression_order.results.guards import Records
 from compression_order.results.published import MIB_PER_UNIT, Figure
-from compression_order.study.study import Study
-from compression_order.common.writing import MIB
 from compression_order.results.verdict import NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED, Finding
+from compression_order.study.study import Study
 
 METRICS = ("size", "compression_ratio", "parameters")
 PER_UNIT = {"M": 1e6, "B": 1e9, "": 1.0}  # of parameters

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from compression_order import orderings
-from compression_order.statistics import paired
 from compression_order.common.errors import HarnessError
 from compression_order.results.records import Record, Task, folder, read
+from compression_order.statistics import paired
 
 SAME_FACTOR = 1e-6  # relative: perplexities that agree so well are not two measurements
 ONE_ANSWER = 0.99  # share of equal choices from which a task says nothing
@@ -150,7 +150,8 @@ def suspicious_task(task: str, result: Task) -> Iterator[str]:
 
 def below_chance(right: int, samples: int, chance: float) -> bool:
     """Whether a share of right answers is below chance beyond its 95% interval."""
-    return paired.binomial_interval(right, samples)[1] < chance
+    # the interval holds the share: only a lower one needs it
+    return right < chance * samples and paired.binomial_interval(right, samples)[1] < chance
 
 
 def _degenerate(answer: str) -> bool:

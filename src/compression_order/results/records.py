@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from compression_order.common import files
 from compression_order import orderings
+from compression_order.common import files
 from compression_order.common.errors import HarnessError
 from compression_order.statistics.paired import Array
 

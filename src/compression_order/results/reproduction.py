@@ -1,8 +1,8 @@
 """A finished study held against a published one: which of its claims are reproduced here.
 
 Only published figures that can be trusted are compared (published/README.md). Intervals are 95% of
-a bootstrap over the documents, windows or questions of ours, the same ones drawn for every pipeline;
-published figures are of single runs and have none.
+a bootstrap over the documents, windows or questions of ours, the same ones drawn for every
+pipeline; published figures are of single runs and have none.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

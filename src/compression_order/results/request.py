@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compression_order.results import guards, published, table
 from compression_order.common import files
 from compression_order.common.errors import HarnessError
+from compression_order.results import guards, published, table
 from compression_order.results.guards import Records
 from compression_order.results.published import Published
 
@@ -44,7 +44,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     beside = parser.add_argument_group("published figures")
     beside.add_argument("--published", help="study in the published figures (default: none)")
-    beside.add_argument("--published-csv", type=Path, default=files.WORKFLOW / "published/published.csv")
+    beside.add_argument(
+        "--published-csv", type=Path, default=files.WORKFLOW / "published/published.csv"
+    )
 
 
 def read(args: argparse.Namespace) -> Asked:

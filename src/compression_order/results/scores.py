@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from compression_order.results import guards
 from compression_order import orderings
-from compression_order.statistics import paired
-from compression_order.orderings import Rows
 from compression_order.common.errors import HarnessError
-from compression_order.results.guards import Records
-from compression_order.statistics.paired import Array
-from compression_order.results.claims import Measure
-from compression_order.results.records import Record
 from compression_order.common.writing import MISSING
+from compression_order.orderings import Rows
+from compression_order.results import guards
+from compression_order.results.claims import Measure
+from compression_order.results.guards import Records
+from compression_order.results.records import Record
+from compression_order.statistics import paired
+from compression_order.statistics.paired import Array
 
 
 @dataclass(frozen=True)

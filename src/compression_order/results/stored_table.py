@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from compression_order.common.errors import HarnessError
-from compression_order.common.writing import MISSING
-from compression_order.common.writing import show
+from compression_order.common.writing import MISSING, show
 from compression_order.results.table import Column, Table
 
 Cells = list[dict[str, str]]

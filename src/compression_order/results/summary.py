@@ -18,7 +18,7 @@ from compression_order import orderings
 from compression_order.common import files
 from compression_order.common.errors import HarnessError
 from compression_order.common.writing import MISSING, count
-from compression_order.results import guards, published, stored_table
+from compression_order.results import published, stored_table
 from compression_order.results.guards import Records
 from compression_order.statistics import estimates, multiplicity, paired
 from compression_order.statistics.estimates import Sample

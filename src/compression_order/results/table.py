@@ -10,14 +10,14 @@ from itertools import groupby
 
 import numpy as np
 
-from compression_order.results import guards
 from compression_order import orderings
-from compression_order.statistics import paired
 from compression_order.common.errors import HarnessError
 from compression_order.common.writing import MIB, csv_text, show
 from compression_order.judge.settings import METRICS
+from compression_order.results import guards
 from compression_order.results.published import Published
 from compression_order.results.records import Record
+from compression_order.statistics import paired
 
 Value = float | int | str | None
 Row = dict[str, Value]

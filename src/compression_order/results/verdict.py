@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from compression_order.results.claims import Claim, Measure
+from compression_order.results.published import Figure
+from compression_order.results.scores import Scores
 from compression_order.statistics import paired
 from compression_order.statistics.paired import Array
-from compression_order.results.published import Figure
-from compression_order.results.claims import Claim, Measure
-from compression_order.results.scores import Scores
 
 REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "reproduced", "not reproduced", "not testable here"
 SCALE = {"%": 0.01}  # published units that are not those of our scores

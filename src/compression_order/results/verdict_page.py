@@ -4,8 +4,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from compression_order.common.writing import MISSING
-from compression_order.common.writing import csv_text, show
+from compression_order.common.writing import MISSING, csv_text, show
 from compression_order.results.verdict import NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED, Finding
 
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE)

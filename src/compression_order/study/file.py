@@ -27,7 +27,7 @@ def _one_of(**kinds: str) -> Discriminator:
     """The alternative whose key an entry has; the last one where it has none of them."""
 
     def chosen(value: Any) -> str:
-        keys = value if isinstance(value, Mapping) else ()
+        keys = dict(value) if isinstance(value, Mapping | Settings) else ()
         found = [tag for key, tag in kinds.items() if key in keys]
         return (found or list(kinds.values()))[0 if found else -1]
 
@@ -254,7 +254,7 @@ def _orderings(value: Any) -> str:
 
 
 def _teacher(value: Any) -> str:
-    return "<model>" if isinstance(value, Mapping) else "<base>"
+    return "<model>" if isinstance(value, Mapping | Settings) else "<base>"
 
 
 class StudyFile(Settings):

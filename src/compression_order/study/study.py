@@ -196,8 +196,8 @@ class Study:
 
     def document_flags(self) -> list[str]:
         """The flags that say how whole conversations are scored, and where."""
-        opening = self.file.evaluations.opening
-        return [*flags(opening), *flags({"device": self.device})]
+        opening = self.file.evaluations.opening.model_dump()
+        return flags({**opening, "device": self.device})
 
     def measure_flags(self) -> list[str]:
         """The flags that say what is evaluated."""
@@ -223,7 +223,7 @@ class Study:
     def serving_flags(self) -> list[str]:
         """The flags that say how serving is measured; none where the study does not ask for it."""
         asked = self.file.serving
-        return [] if asked is None else [*flags(asked), *flags({"device": self.device})]
+        return [] if asked is None else flags({**asked.model_dump(), "device": self.device})
 
     @property
     def judge(self) -> Judge | None:

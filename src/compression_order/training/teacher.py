@@ -7,7 +7,8 @@ vocabulary.
 The cache serves every temperature T >= 1. Tempering needs the tail's sum of p_i^beta with
 beta = 1 / T; its logarithm is a smooth convex function of beta on [0, 1] (a cumulant
 generating function), so that its values at 8 Chebyshev nodes fix it: on SmolLM2's logits to
-2e-3 nats of the tail's log-mass at worst, 2e-7 nats of the divergence (tests/training/test_teacher.py).
+2e-3 nats of the tail's log-mass at worst, 2e-7 nats of the divergence
+(tests/training/test_teacher.py).
 
 A teacher may have more rows of vocabulary than the student, or fewer: Qwen2.5 pads 151,936 rows
 to 152,064 in its larger models. Both are cut to the rows they share, once the tokenizers are

@@ -27,6 +27,6 @@ def of(study: str) -> PublishedStudy:
     if study not in REGISTRY:
         raise HarnessError(
             f"published: no claims of {study!r} are written down; add a module in "
-            f"src/compression_order/published_claims/, or use one of {', '.join(REGISTRY)}"
+            f"src/compression_order/results/claims/, or use one of {', '.join(REGISTRY)}"
         )
     return REGISTRY[study]
