@@ -288,10 +288,10 @@ def test_the_commands_and_what_they_write(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--repeats=0"], "command line: repeats: 0 must be at least 1"),
-        (["--new-tokens=1"], "command line: new_tokens: 1 must be at least 2"),
-        (["--warmup=-1"], "command line: warmup: -1 must be at least 0"),
-        (["--batch-sizes=2,0"], "command line: batch_sizes.1: 0 must be at least 1"),
+        (["--repeats=0"], "--repeats: 0 must be at least 1"),
+        (["--new-tokens=1"], "--new-tokens: 1 must be at least 2"),
+        (["--warmup=-1"], "--warmup: -1 must be at least 0"),
+        (["--batch-sizes=2,0"], "--batch-sizes: 0 must be at least 1"),
         (["--batch-sizes=two"], "--batch-sizes: 'two' are not whole numbers; write them as 1,4"),
         (["--prompt=100000"], "make one of them smaller"),
     ],

@@ -148,7 +148,7 @@ def test_operations_of_a_step_are_those_that_torch_counts(kind: str) -> None:
     with FlopCounterMode(display=False) as backward:
         logits.sum().backward()
     both = forward.get_total_flops() + backward.get_total_flops()
-    assert both == demands.trained(shape, "", demands.Training(1, 3, 10, 10)).flops
+    assert both == demands.trained(shape, "", demands.TrainingRun(1, 3, 10, 10)).flops
 
 
 # --- memory and files -----------------------------------------------------------------------
@@ -198,7 +198,7 @@ def test_the_teachers_cache_to_the_byte(tmp_path: Path, k: int) -> None:
 def test_full_training_of_qwen_3b_needs_what_the_paper_did_not_have() -> None:
     """16 bytes a parameter before any activation: 49 GB, more than the 48 GB stated."""
     shape = shapes.named("qwen2.5-3b")
-    memory = demands.training_memory(shape, demands.Training(1, 2, 512, 512), 0, 16)
+    memory = demands.training_memory(shape, demands.TrainingRun(1, 2, 512, 512), 0, 16)
     assert 49e9 < 16 * shape.parameters < 50e9
     assert memory.weights + memory.gradients + memory.optimizer > 16 * shape.parameters
     assert memory.peak == sum(

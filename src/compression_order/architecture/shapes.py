@@ -1,10 +1,10 @@
 """Parameters, bytes and multiplications of a model from its configuration file alone.
 
-Pure arithmetic: no torch, no weights. `sizes.py` counts the same on torch's meta device;
-tests/planning/test_plan.py holds the two together. The models are decoders of the Llama family: gated
-feed-forward blocks, RMS norms, grouped-query attention, no biases but Qwen2's on queries, keys
-and values and those that pruning may give to Llama's feed-forward blocks. Pruning may also leave
-every layer its own widths.
+Pure arithmetic: no torch, no weights. `checkpoint/disk.py` counts the same on torch's meta device;
+tests/planning/test_plan.py holds the two together. The models are decoders of the Llama family:
+gated feed-forward blocks, RMS norms, grouped-query attention, no biases but Qwen2's on queries,
+keys and values and those that pruning may give to Llama's feed-forward blocks. Pruning may also
+leave every layer its own widths.
 """
 
 from collections.abc import Mapping, Sequence

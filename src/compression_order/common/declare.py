@@ -181,7 +181,12 @@ def read(kind: type[Declared], values: Mapping[str, Any]) -> Declared:
         for folder in folders:
             inside = inside.setdefault(folder, {})
         inside[last] = values[name]
-    return checked(kind, found, "command line")
+    try:
+        return kind.model_validate(found)
+    except ValidationError as wrong:
+        at, told = _first(wrong)
+        flag = ".".join(part for part in at if not part.isdigit()).replace("_", "-")
+        raise HarnessError(f"{f'--{flag}' if flag else 'command line'}: {told}") from None
 
 
 def checked(kind: type[Declared], value: Any, source: str, key: str = "") -> Declared:
@@ -199,20 +204,20 @@ def checked(kind: type[Declared], value: Any, source: str, key: str = "") -> Dec
     try:
         return kind.model_validate(value)
     except ValidationError as found:
-        raise HarnessError(f"{source}: {_sentence(found, key)}") from None
+        at, told = _first(found)
+        where = ".".join([key, *at] if key else at)
+        raise HarnessError(": ".join(filter(None, (source, where, told)))) from None
 
 
-def _sentence(found: ValidationError, prefix: str) -> str:
+def _first(found: ValidationError) -> tuple[list[str], str]:
+    """The keys that lead to the first fault, and what is wrong there."""
     first = min(found.errors(include_url=False), key=_rank)
     # the names of alternatives are no keys of the file
-    parts = [str(part) for part in first["loc"] if not str(part).startswith("<")]
+    at = [str(part) for part in first["loc"] if not str(part).startswith("<")]
     if first["type"] == "missing":
-        missing = parts.pop()
-        told = f"the key {missing!r} is missing; add it"
-    else:
-        told = _told(first)
-    at = ".".join([prefix, *parts] if prefix else parts)
-    return f"{at}: {told}" if at else told
+        missing = at.pop()
+        return at, f"the key {missing!r} is missing; add it"
+    return at, _told(first)
 
 
 def _rank(error: ErrorDetails) -> tuple[int, bool, str]:

@@ -92,7 +92,7 @@ def zero(
     Args:
         model: dense; calibration and solver start from bf16, the form in which it is stored.
         documents: the calibration split.
-        settings: a `sparsity.Zeroing` with `seq_len` and `windows`.
+        settings: those of the method.
         modifier: llm-compressor's class for the method.
         options: its arguments besides the share, the pattern and the linears.
 
@@ -100,7 +100,7 @@ def zero(
         What the checkpoint must show.
 
     Raises:
-        HarnessError: see `sparsity.goal`; or the text is too short.
+        HarnessError: see `zeroing.goal`; or the text is too short.
     """
     goal = zeroing.goal(model, settings)
     windows = chat.windows(documents, settings.seq_len, settings.windows)

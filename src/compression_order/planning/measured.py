@@ -71,7 +71,7 @@ def _busy(paths: Sequence[Path]) -> tuple[Mapping[str, Any], ...]:
 
 
 def _paths(job: Job, seeds: Sequence[int], results: Path) -> list[Path]:
-    """Where the rules let the copies of a job write their costs; `runtime.Costs` names the file."""
+    """Where the rules let the copies of a job write their costs; `meter.Costs` names the file."""
     if job.pipeline:
         return [_record(results / f"seed{seed}", job.pipeline, job.kind) for seed in seeds]
     return [results / "costs" / job.name.replace(" ", ".") / f"{job.kind}.json"]

@@ -101,7 +101,7 @@ class Job:
 
         Args:
             model: dense weights; or with an adapter, which is stored beside the parent's own files.
-            expected: what the stage claims; see `claims.prove`.
+            expected: what the stage claims; see `proof.prove`.
             form: how to store it quantized, or None for bf16.
             trainable: parameters that the stage trained.
         """

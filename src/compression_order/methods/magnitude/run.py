@@ -34,7 +34,7 @@ def apply(
     """Zero weights of `model` in place; what the checkpoint must show.
 
     Raises:
-        HarnessError: see `sparsity.goal`.
+        HarnessError: see `zeroing.goal`.
     """
     goal = zeroing.goal(model, settings)
     for name, linear in masks.linears(model):
