@@ -5,24 +5,30 @@ import shlex
 import sys
 from pathlib import Path
 
-# the folder of the workflow: results go to the working directory, which may be another
-ROOT = Path(workflow.current_basedir).resolve().parent
-sys.path.insert(0, str(ROOT / "src"))
+# the sources beside the rules; a workflow that is read from a host has those that pip installed
+sys.path.insert(0, str(Path(str(workflow.current_basedir)).resolve().parent / "src"))
 
 from compression_order import orderings
 from compression_order.common.errors import HarnessError
-from compression_order.common.files import of_workflow
+from compression_order.common.files import WORKFLOW, of_workflow
 from compression_order.study import hub_tasks
 from compression_order.study import parse as study_file
 from compression_order.workflow import environments, resources, slurm
 from compression_order.workflow import sources as watched
 from snakemake.exceptions import WorkflowError
 
+if workflow.modifier.path_modifier.prefix:
+    sys.exit(
+        "error: module: prefix: results lie in results/<study>/ of the working directory; "
+        "leave prefix out, and run a second study in a folder of its own"
+    )
 try:
-    STUDY = study_file.build(config, " + ".join(map(str, workflow.configfiles)), ROOT)
-    environments.require(STUDY.stages.values(), ROOT, judge=STUDY.judge is not None)
+    STUDY = study_file.build(
+        config, " + ".join(map(str, workflow.configfiles)), WORKFLOW
+    )
+    environments.require(STUDY.stages.values(), WORKFLOW, judge=STUDY.judge is not None)
     # resources: asked("NAME") gives memory and time of the planned job of that name
-    asked = resources.asker(STUDY, ROOT)
+    asked = resources.asker(STUDY, WORKFLOW)
 except HarnessError as fault:
     sys.exit(f"error: {fault}")
 
@@ -33,8 +39,6 @@ wildcard_constraints:
     pipeline=r"[^/]+",
 
 
-# folder of the scripts
-SRC = of_workflow("src")
 # one JSON of each for every checkpoint
 SCORES = ["perplexity", "fidelity", "lm_eval", "size"]
 if STUDY.judge:
@@ -55,11 +59,6 @@ def one_of(names):
 def folder_of(name):
     """Params function: the folder of the input of that name."""
     return lambda wildcards, input: str(Path(input[name]).parent)
-
-
-def stage_kind(wildcards):
-    """The kind of a pipeline's last stage; its script has that name."""
-    return STUDY.stages[orderings.last(wildcards.pipeline)].kind
 
 
 def stage_devices(wildcards):

@@ -38,7 +38,7 @@ rule compare:
         flags=STUDY.document_flags(),
     shell:
         r"""
-        python {SRC:q}/compare.py \
+        python {input.sources[0]:q} \
             --first results/{wildcards.study}/seed{wildcards.seed}/checkpoints/{wildcards.first:q} \
             --second results/{wildcards.study}/seed{wildcards.seed}/checkpoints/{wildcards.second:q} \
             --text {input.text:q} \
@@ -82,7 +82,7 @@ rule commutator_table:
         study=f"--study={STUDY.name}",
     shell:
         r"""
-        python {SRC:q}/collect.py commutators \
+        python {input.sources[0]:q} commutators \
             {params.study:q} \
             --records {input.records:q} \
             --out {output:q} \

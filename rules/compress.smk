@@ -23,7 +23,7 @@ rule base:
         model=folder_of("manifest"),
     shell:
         r"""
-        python {SRC:q}/base.py \
+        python {input.sources[0]:q} \
             --model {params.model:q} \
             --seed {wildcards.seed} \
             --threads {threads} \
@@ -57,7 +57,7 @@ rule teach:
         flags=lambda w: STUDY.teacher_flags(w.token),
     shell:
         r"""
-        python {SRC:q}/teach.py \
+        python {input.sources[0]:q} \
             --student {params.student:q} \
             --text {input.text:q} \
             --splits {input.splits:q} \
@@ -92,12 +92,11 @@ rule compress:
         gpu=lambda w: STUDY.gpus * stage_devices(w),
     params:
         launcher=lambda w: environments.launcher(stage_method(w), stage_devices(w)),
-        kind=stage_kind,
         parent=parent_folder,
         flags=stage_flags,
     shell:
         r"""
-        {params.launcher} {SRC:q}/{params.kind}.py \
+        {params.launcher} {input.sources[0]:q} \
             --parent {params.parent:q} \
             --pipeline {wildcards.pipeline:q} \
             --text {input.text:q} \

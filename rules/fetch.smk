@@ -3,6 +3,8 @@
 
 rule device:
     """The study's device is there: asked before anything is fetched."""
+    input:
+        sources=ancient([of_workflow("src/device.py")]),
     output:
         "results/{study}/device.json",
     log:
@@ -14,7 +16,7 @@ rule device:
         device=STUDY.device,
     shell:
         r"""
-        python {SRC:q}/device.py \
+        python {input.sources[0]:q} \
             --device {params.device} \
             --out {output:q} \
             2>&1 | tee {log:q}
@@ -25,6 +27,7 @@ rule fetch:
     """Download one archive; its sha256 is the contract, so no source is an input."""
     input:
         device=DEVICE,
+        sources=ancient([of_workflow("src/fetch.py")]),
     output:
         "assets/packages/{file}",
     log:
@@ -34,7 +37,7 @@ rule fetch:
         flags=lambda w: STUDY.fetch_flags(w.file),
     shell:
         r"""
-        python {SRC:q}/fetch.py packages \
+        python {input.sources[0]:q} packages \
             {params.flags:q} \
             --out {output:q} \
             2>&1 | tee {log:q}
@@ -45,6 +48,7 @@ rule fetch_hub:
     """Link one hub repository at its pinned commit; the commit is the contract."""
     input:
         device=DEVICE,
+        sources=ancient([of_workflow("src/fetch.py")]),
     output:
         "assets/hub/{kind}/{owner}/{repository}/{revision}/asset.json",
     log:
@@ -58,7 +62,7 @@ rule fetch_hub:
         patterns=lambda w, output: STUDY.hub_flags(str(Path(output[0]).parent)),
     shell:
         r"""
-        python {SRC:q}/fetch.py hub \
+        python {input.sources[0]:q} hub \
             --kind {wildcards.kind} \
             --repository {wildcards.owner}/{wildcards.repository} \
             --revision {wildcards.revision} \
@@ -72,6 +76,7 @@ rule fetch_github:
     """Fetch files of one GitHub repository at its pinned commit; the commit is the contract."""
     input:
         device=DEVICE,
+        sources=ancient([of_workflow("src/fetch.py")]),
     output:
         "assets/github/{owner}/{repository}/{revision}/asset.json",
     log:
@@ -84,7 +89,7 @@ rule fetch_github:
         patterns=lambda w, output: STUDY.hub_flags(str(Path(output[0]).parent)),
     shell:
         r"""
-        python {SRC:q}/fetch.py github \
+        python {input.sources[0]:q} github \
             --repository {wildcards.owner}/{wildcards.repository} \
             --revision {wildcards.revision} \
             {params.patterns:q} \

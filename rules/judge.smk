@@ -28,7 +28,7 @@ if STUDY.judge:
             flags=STUDY.answer_flags(),
         shell:
             r"""
-            python {SRC:q}/answers.py \
+            python {input.sources[0]:q} \
                 --checkpoint {params.checkpoint:q} \
                 --reference {params.reference:q} \
                 --text {input.text:q} \
@@ -55,7 +55,7 @@ if STUDY.judge:
             flags=STUDY.judge_flags(),
         shell:
             r"""
-            "$PYTHON_JUDGE" {SRC:q}/judge.py steps \
+            "$PYTHON_JUDGE" {input.sources[0]:q} steps \
                 {params.flags:q} \
                 --out {output:q} \
                 2>&1 | tee {log:q}
@@ -79,7 +79,7 @@ if STUDY.judge:
             flags=[*STUDY.judge_flags(), *STUDY.prompt_flags()],
         shell:
             r"""
-            "$PYTHON_JUDGE" {SRC:q}/judge.py verdicts \
+            "$PYTHON_JUDGE" {input.sources[0]:q} verdicts \
                 --answers {input.answers:q} \
                 --steps {input.steps:q} \
                 --text {input.text:q} \

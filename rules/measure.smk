@@ -22,7 +22,7 @@ rule reference:
         flags=STUDY.document_flags(),
     shell:
         r"""
-        python {SRC:q}/reference.py \
+        python {input.sources[0]:q} \
             --model {params.model:q} \
             --text {input.text:q} \
             --splits {input.splits:q} \
@@ -49,7 +49,7 @@ if STUDY.file.evaluations.nltk:
             flags=STUDY.source_flags(STUDY.file.evaluations.nltk),
         shell:
             r"""
-            python {SRC:q}/prepare_text.py \
+            python {input.sources[0]:q} \
                 --form punkt \
                 {params.flags:q} \
                 --out {output:q} \
@@ -84,7 +84,7 @@ rule measure:
         flags=STUDY.measure_flags(),
     shell:
         r"""
-        python {SRC:q}/measure.py \
+        python {input.sources[0]:q} \
             --checkpoint results/{wildcards.study}/seed{wildcards.seed}/checkpoints/{wildcards.pipeline:q} \
             --documents {input.text:q} \
             --splits {input.splits:q} \

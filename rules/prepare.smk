@@ -22,7 +22,7 @@ rule make_model:
         flags=lambda w: STUDY.made_flags(w.model),
     shell:
         r"""
-        python {SRC:q}/make_model.py \
+        python {input.sources[0]:q} \
             --text {input.text:q} \
             --splits {input.splits:q} \
             --threads {threads} \
@@ -52,7 +52,7 @@ rule prepare_model:
         flags=lambda w: STUDY.model_flags(w.model),
     shell:
         r"""
-        python {SRC:q}/prepare_model.py \
+        python {input.sources[0]:q} \
             {params.flags:q} \
             --threads {threads} \
             --out {params.folder:q} \
@@ -75,7 +75,7 @@ rule prepare_text:
         flags=lambda w: STUDY.source_flags(STUDY.file.text[w.text]),
     shell:
         r"""
-        python {SRC:q}/prepare_text.py \
+        python {input.sources[0]:q} \
             {params.flags:q} \
             --out {output:q} \
             2>&1 | tee {log:q}
@@ -97,7 +97,7 @@ rule split_text:
         flags=STUDY.split_flags(),
     shell:
         r"""
-        python {SRC:q}/split_text.py \
+        python {input.sources[0]:q} \
             --text {input.text:q} \
             --held-out-text {input.held_out:q} \
             {params.flags:q} \

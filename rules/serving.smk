@@ -22,7 +22,7 @@ rule serve:
         flags=STUDY.serving_flags(),
     shell:
         r"""
-        python {SRC:q}/serve.py \
+        python {input.sources[0]:q} \
             --checkpoint results/{wildcards.study}/seed{wildcards.seed}/checkpoints/{wildcards.pipeline:q} \
             --threads {threads} \
             {params.flags:q} \
@@ -53,7 +53,7 @@ rule serving_table:
         study=f"--study={STUDY.name}",
     shell:
         r"""
-        python {SRC:q}/collect.py serving \
+        python {input.sources[0]:q} serving \
             {params.study:q} \
             --records {input.records:q} \
             --out {output:q} \

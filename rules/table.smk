@@ -22,7 +22,7 @@ rule table:
         flags=[*STUDY.table_flags(), *STUDY.row_flags()],
     shell:
         r"""
-        python {SRC:q}/table.py \
+        python {input.sources[0]:q} \
             {params.flags:q} \
             --csv {output.csv:q} \
             --markdown {output.markdown:q} \
@@ -51,7 +51,7 @@ rule analysis:
         flags=[*STUDY.table_flags(), *STUDY.row_flags()],
     shell:
         r"""
-        python {SRC:q}/findings.py \
+        python {input.sources[0]:q} \
             {params.flags:q} \
             --json {output.json:q} \
             --markdown {output.markdown:q} \
@@ -90,9 +90,10 @@ onstart:
 onsuccess:
     made = f"results/{STUDY.name}/table.csv"
     if Path(made).exists():
+        src = of_workflow("src")
         told = " ".join(map(shlex.quote, [*STUDY.table_flags(), f"--table={made}"]))
         # on a login node the `python` at hand has no libraries; the jobs' environment does
         shell(
-            'PATH="${{CORE_ENV:-.venv}}/bin:$PATH" PYTHONPATH={SRC:q} '
+            'PATH="${{CORE_ENV:-.venv}}/bin:$PATH" PYTHONPATH={src:q} '
             "python -m compression_order.commands summary {told}"
         )

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lab import ROOT, Lab, cli
+from lab import ROOT, Lab
+from results_tree import ask
 
 from compression_order.architecture import demands
 from compression_order.costs import utilization
@@ -113,7 +114,7 @@ def test_a_stage_records_how_busy_it_was(lab: Lab) -> None:
 
 
 def jobs(asked: study.Study) -> list[Job]:
-    assumed = demands.Assumed(0, 64, 1, 1)
+    assumed = demands.Assumed(conversation=0, question=64, text=1, questions=1)
     return graph.jobs(asked, graph.architecture(asked), assumed, ROOT)
 
 
@@ -207,7 +208,7 @@ def run(folder: Path, **changes: object) -> tuple[str, dict[tuple[str, str], dic
     """The command on a study like smoke, whose results lie in a folder; its lines."""
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump({**SMOKE, **changes}, sort_keys=False))
-    done = cli("made_costs", f"--study={path}", f"--results={folder}")
+    done = ask("costs", f"--study={path}", f"--results={folder}")
     assert done.returncode == 0, done.stderr
     with (folder / "costs.csv").open(newline="") as stream:
         return done.stdout, {(row["about"], row["name"]): row for row in csv.DictReader(stream)}
@@ -235,14 +236,14 @@ def test_the_command(tmp_path: Path) -> None:
 
 
 def test_without_a_run_or_with_a_damaged_record_it_is_one_sentence(tmp_path: Path) -> None:
-    done = cli("made_costs", "--study=studies/smoke.yaml", f"--results={tmp_path}")
+    done = ask("costs", "--study=studies/smoke.yaml", f"--results={tmp_path}")
     assert done.returncode == 1
     expected = "has no cost records of this study; run `make table STUDY=studies/smoke.yaml` first"
     assert done.stderr == f"error: {tmp_path} {expected}\n"
     path = tmp_path / "seed0/costs/base/base.json"
     path.parent.mkdir(parents=True)
     path.write_text('{"wall_s": 1, "work_s": 1, "peak_rss_bytes": 1, "utilization": {"of": "cpu"}}')
-    done = cli("made_costs", "--study=studies/smoke.yaml", f"--results={tmp_path}")
+    done = ask("costs", "--study=studies/smoke.yaml", f"--results={tmp_path}")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {path}: utilization is")
     assert done.stderr.count("\n") == 1

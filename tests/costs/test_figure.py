@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lab import ROOT, cli
+from lab import ROOT
+from results_tree import ask
 
 from compression_order.costs import figure, utilization
 from compression_order.costs.utilization import Sample
@@ -35,7 +36,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def draw(results: Path, *flags: object) -> tuple[int, str]:
-    done = cli("plot_utilization", "--study", SMOKE, "--results", results, *flags)
+    done = ask("utilization", "--study", SMOKE, "--results", results, *flags)
     return done.returncode, done.stdout + done.stderr
 
 

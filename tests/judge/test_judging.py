@@ -566,11 +566,11 @@ def test_the_table_has_a_column_only_with_a_judge(tmp_path: Path) -> None:
     made = table.build(SMALL, records, {}, None)
     names = [c.name for c in made.columns]
     assert names[names.index("g_eval") + 1] == "g_eval_se"
-    row = made.rows[SMALL.index("P-Q")]
+    judged = made.rows[SMALL.index("P-Q")]
     number = SMALL.index("P-Q")
     scores = [0.1, 0.3, 0.1 * number]
-    assert row["g_eval"] == pytest.approx(np.mean(scores))
-    assert row["g_eval_se"] == pytest.approx(np.std(scores, ddof=1) / 3**0.5)
+    assert judged["g_eval"] == pytest.approx(np.mean(scores))
+    assert judged["g_eval_se"] == pytest.approx(np.std(scores, ddof=1) / 3**0.5)
     shown = page.markdown("x", made, records, None)
     assert f"{np.mean(scores):.3f} ± " in shown
 

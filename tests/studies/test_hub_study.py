@@ -177,9 +177,8 @@ def test_both_teachers_ran_and_what_they_keep_is_shared(run: Copy) -> None:
 def test_nothing_is_left_to_do_and_the_plan_stands_beside_the_costs(run: Copy) -> None:
     again = run.snakemake("--dry-run", study=SMALL)
     assert "Nothing to be done" in again.stdout
-    verdict = run.python(
-        "src/verdict.py", "--study", *SMALL.split(), "--table", "results/qwen2.5-3b-tiny/table.csv"
-    )
+    table = "results/qwen2.5-3b-tiny/table.csv"
+    verdict = run.ask("verdict", "--study", *SMALL.split(), "--table", table)
     assert verdict.returncode == 0, verdict.stdout
     assert "not testable here" in verdict.stdout
 
@@ -195,7 +194,7 @@ def fetch(hub: Path, out: Path, *flags: str, **changes: str):
     with pytest.MonkeyPatch.context() as patch:
         for key, value in {**OFFLINE, "HF_HOME": str(hub)}.items():
             patch.setenv(key, value)
-        return cli("fetch_hub", *pairs, *flags, "--out", out)
+        return cli("fetch", "hub", *pairs, *flags, "--out", out)
 
 
 def test_a_commit_that_the_cache_lacks_is_one_sentence(hub: Path, tmp_path: Path) -> None:

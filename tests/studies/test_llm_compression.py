@@ -9,13 +9,11 @@ from typing import Any
 
 import jinja2.sandbox
 import pytest
-import verdict
 import yaml
 from lab import ROOT, cli
-from results_tree import FIGURES, add_row, command, edit, make
+from results_tree import FIGURES, add_row, ask, edit, make
 from workflow_fixtures import Copy, repository
 
-import prepare_text
 from compression_order import orderings
 from compression_order.assets import texts
 from compression_order.common.errors import HarnessError
@@ -46,8 +44,8 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Row
         "import sys, socket\n"
         "def refuse(*a, **k): raise RuntimeError('the planner opened a socket')\n"
         "socket.socket.connect = refuse\n"
-        "import plan\n"
-        "plan.main()\n"
+        "from compression_order.commands import entry\n"
+        "entry.main()\n"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
     )
     plans: dict[str, dict[str, Row]] = {}
@@ -55,7 +53,10 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Row
         out, began = folder / f"{name}.csv", time.monotonic()
         flags = ["--study", f"../{path}", "--device", "a100-80gb", "--csv", str(out)]
         done = subprocess.run(
-            [sys.executable, "-c", code, *flags], cwd=ROOT / "src", capture_output=True, text=True
+            [sys.executable, "-c", code, "plan", *flags],
+            cwd=ROOT / "src",
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
         assert "does not fit" not in done.stdout
@@ -133,7 +134,7 @@ def test_a_setting_that_cannot_be_is_told_before_anything_runs(
     replaced = change if "method" in change else {**config["stages"][token], **change}
     config["stages"][token] = replaced
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(config))
-    done = cli("plan", "--study", tmp_path / "study.yaml", "--csv", tmp_path / "plan.csv")
+    done = ask("plan", "--study", tmp_path / "study.yaml", "--csv", tmp_path / "plan.csv")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: stages.{token}: ")
     assert words in done.stderr
@@ -161,8 +162,8 @@ def test_the_published_pipelines_and_our_own() -> None:
 
 
 def test_the_settings_are_the_published_ones() -> None:
-    entries: dict[str, Any] = {**read("llm-compression").config["stages"]}
-    entries |= read("llm-compression-sparse").config["stages"]
+    entries: dict[str, Any] = {**read("llm-compression").file.stages}
+    entries |= read("llm-compression-sparse").file.stages
     for token in BLOCK:
         its = entries[token]
         assert (its["part"], 100 * its["ratio"]) == ("block", float(token[3:]))
@@ -192,10 +193,10 @@ def test_the_settings_are_the_published_ones() -> None:
     assert adapters == [(8, 16), (64, 16)]
     recovery = entries["FT"]["training"]
     assert recovery["batch_size"] * recovery["accumulation"] == 64
-    train = read("llm-compression").config["splits"]["train"]
+    train = read("llm-compression").file.splits.train
     assert recovery["steps"] == 2 * train // 64
     assert entries["FT.qlora"]["training"]["steps"] == 1875
-    windows = {name: read(name).config["evaluations"]["seq_len"] for name in NAMES}
+    windows = {name: read(name).file.evaluations.seq_len for name in NAMES}
     assert windows == {NAMES[0]: 128, NAMES[1]: 2048, NAMES[2]: 128}
 
 
@@ -205,7 +206,7 @@ def test_the_twin_has_every_method_of_both_files() -> None:
         kinds["llm-compression.cpu"] == kinds["llm-compression"] | kinds["llm-compression-sparse"]
     )
     twin = read("llm-compression.cpu")
-    parts = {s.settings.get("part") for s in twin.stages.values()} - {None}
+    parts = {getattr(s.settings, "part", None) for s in twin.stages.values()} - {None}
     assert parts == {"block", "channel"}
     assert {"SG50-SG50", "SG50-SG50_noop", "LPB25-FT-Q-FT.qlora"} <= {*twin.plan.rows}
     assert not twin.plan.refused
@@ -248,30 +249,30 @@ def test_the_penn_treebank_is_read_and_never_run() -> None:
         'penn[\'valid\'] = """ c <unk> \n d N \n\n"""\n'
         'penn[\'test\'] = """ e\'s \n"""\nraise SystemExit\n'
     )
-    assert prepare_text.convert(content, "penn-valid") == (
+    assert texts.convert(content, "penn-valid") == (
         [{"text": "c <unk>"}, {"text": "d N"}],
         0,
     )
-    assert prepare_text.convert(content, "penn-test") == ([{"text": "e's"}], 0)
+    assert texts.convert(content, "penn-test") == ([{"text": "e's"}], 0)
     with pytest.raises(HarnessError, match=r"--form penn-test: the data file has no text penn\['t"):
         texts.penn_sentences("penn = {}", "test")
 
 
 def test_rows_of_the_hub_as_conversations() -> None:
     row = {"instruction": "Add.", "input": "1 and 2", "output": "3"}
-    turns = prepare_text.ROWS["alpaca"](row)
-    assert turns == prepare_text.alpaca(row)
-    document = prepare_text.ROWS["documents"]({"text": "One\ntwo."})
+    turns = texts.ROWS["alpaca"](row)
+    assert turns == texts.alpaca(row)
+    document = texts.ROWS["documents"]({"text": "One\ntwo."})
     assert document is not None
     contents = [turn["content"] for turn in document["messages"]]
     assert contents == ["One\ntwo.", ""]  # the answer is empty, so that prompts differ
-    assert prepare_text.ROWS["documents"]({"text": " \n"}) is None
+    assert texts.ROWS["documents"]({"text": " \n"}) is None
 
 
 @pytest.mark.parametrize("name", NAMES[:2])
 def test_a_prompt_is_the_beginning_of_its_conversation(name: str) -> None:
     """Else a masked prompt would end in the wrong place."""
-    text = read(name).config["chat_template"]
+    text = read(name).file.chat_template
     template = jinja2.sandbox.ImmutableSandboxedEnvironment().from_string(text)
     marks = {"bos_token": "<s>", "eos_token": "</s>"}
     asked = {"role": "user", "content": "Add.\n\n1 and 2"}
@@ -326,7 +327,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = make(root, rows, "--published", "llm-compression")
     assert made.returncode == 0, made.stderr
     path = ROOT / STUDIES["llm-compression.cpu"]
-    done = command(verdict.main, "--study", path, "--results", root)
+    done = ask("verdict", "--study", path, "--results", root)
     assert done.returncode == 0, done.stderr
     return root
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,13 +16,14 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer, PreTrainedModel
 
 from compression_order.architecture import storage
-from compression_order.checkpoint import parents
+from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common.errors import HarnessError
 from compression_order.evaluation import perplexity
 from compression_order.methods.ffn_neurons import run as ffn_neurons
 from compression_order.methods.logits import run as logits
 from compression_order.text import chat
 from compression_order.training import loop, losses, teacher
+from compression_order.training.settings import Training
 
 CPU = torch.device("cpu")
 STUDY: dict[str, Any] = yaml.safe_load((ROOT / "studies/qwen2.5-3b.yaml").read_text())
@@ -91,7 +91,7 @@ def test_the_published_score_is_the_gate_before_its_activation(
         expected = by_hand(student, batches, count_padding)
     # activations come from a bf16 pass, the hand's from float32
     torch.testing.assert_close(found, expected, rtol=0.01, atol=0.005)
-    other = replace(how, count_padding=not count_padding)
+    other = how.with_(count_padding=not count_padding)
     assert not torch.equal(found, ffn_neurons.scores(student, text, other)[0])
 
 
@@ -143,7 +143,7 @@ def ours(
     hidden = loop.hidden_states(student, batch)[:, :-1][loop.loss_mask(batch)]
     step = loop.Step(tokens=len(hidden), batches=1)
     head = student.get_output_embeddings().weight
-    return logits.objective(cache, how)(hidden, head, batch, step)
+    return logits.against(cache, how)(hidden, head, batch, step)
 
 
 def gradient(loss: Tensor, model: PreTrainedModel) -> Tensor:
@@ -237,7 +237,7 @@ def test_padding_enters_the_loss_only_where_it_is_counted(student: PreTrainedMod
 
 def test_the_command_line_pads_to_the_cut(lab: Lab) -> None:
     tokenizer = AutoTokenizer.from_pretrained(lab.base)
-    how = loop.Training(seq_len=160, mask_prompt=False, count_padding=True, conversations=5)
+    how = Training(seq_len=160, mask_prompt=False, count_padding=True, conversations=5)
     text = loop.documents(tokenizer, lab.chats, lab.splits, how)
     assert len(text) == 5
     assert {len(d.ids) for d in text} == {160}
@@ -301,7 +301,7 @@ def test_documents_perplexity_is_the_unweighted_mean_over_whole_conversations(la
     tokenizer = AutoTokenizer.from_pretrained(lab.base)
     sample = perplexity.documents(tokenizer, lab.chats, lab.splits, score_opening=True)
     assert sample.context == 1
-    model = parents.dense(lab.base, torch.float32, quantized=False)
+    model = Checkpoint(lab.base).model(torch.float32)
     *_, scores = perplexity.score(model, sample)
     with torch.no_grad():
         each = [

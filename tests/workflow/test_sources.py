@@ -8,7 +8,7 @@ import sys
 import pytest
 from imports import PROGRAM as IMPORTS
 from lab import ROOT
-from workflow_fixtures import leaves, repository
+from workflow_fixtures import repository
 
 from compression_order import methods
 from compression_order.common import closure, declare
@@ -57,12 +57,13 @@ def test_the_closure_is_what_the_process_imports(imported):
 
 
 def test_help_tells_units_and_defaults_of_every_setting(imported):
-    for method, (kind, *_) in methods.REGISTRY.items():
-        page = imported[f"src/{kind}.py --method {method}"]["help"]
+    for method in methods.REGISTRY:
+        its = methods.settings(method)
+        page = imported[f"src/{its.kind}.py --method {method}"]["help"]
         words = " ".join(page.split())
-        for name, its in leaves(declare.method_schema(method)).items():
+        for name, field, _ in declare.leaves(its):
             assert f"--{name.replace('_', '-')}" in page
-            assert f"{' '.join(its['description'].split())} (default: " in words, name
+            assert f"{field.description} (default: " in words, name
 
 
 # parsing the Snakefile is pure

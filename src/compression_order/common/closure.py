@@ -38,16 +38,17 @@ def of(script: str, *modules: str) -> tuple[Path, ...]:
         modules: dotted names of modules that the script imports by name at run time.
 
     Returns:
-        Sorted absolute paths.
+        Absolute paths: the script, then the others in the order of their names.
     """
+    program = WORKFLOW / "src" / script
     found: set[Path] = set()
-    waiting = [WORKFLOW / "src" / script, *map(_file, modules)]
+    waiting = [program, *map(_file, modules)]
     while waiting:
         path = waiting.pop()
         if path not in found and decides(path):
             found.add(path)
             waiting += _imported(path)
-    return tuple(sorted(found))
+    return (program, *sorted(found - {program}))
 
 
 @cache
