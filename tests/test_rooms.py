@@ -6,30 +6,9 @@ from pathlib import Path
 import pytest
 import tomllib
 from lab import ROOT
+from rooms import ROOMS
 
 PACKAGE = ROOT / "src/compression_order"
-# lowest first: a room imports only rooms before it
-ROOMS = (
-    "common",
-    "orderings",
-    "statistics",
-    "text",
-    "architecture",
-    "costs",
-    "assets",
-    "judge",
-    "checkpoint",
-    "training",
-    "methods",
-    "study",
-    "planning",
-    "workflow",
-    "stages",
-    "evaluation",
-    "results",
-    "findings",
-    "commands",
-)
 # the public face, which manifests name, and the package itself
 OUTSIDE = {"__init__", "orderings", "loading"}
 LONGEST = 60  # lines of a script

@@ -6,36 +6,94 @@ import subprocess
 import sys
 
 import pytest
-from imports import PROGRAM as IMPORTS
 from lab import ROOT
 from workflow_fixtures import repository
 
-from compression_order import methods
+from compression_order import methods, orderings
+from compression_order.checkpoint import forms
+from compression_order.commands import entry
 from compression_order.common import closure, declare
+from compression_order.study import parse
+from compression_order.workflow import sources
 
 STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 SCRIPTS = sorted((ROOT / "src").glob("*.py"))
-# they run in an environment of their own: tests/judge/test_judging.py looks at them there
-ELSEWHERE = {"judge.py", "judge_steps.py"}
-KINDS = {f"{kind}.py": kind for kind in ("prune", "distill", "finetune", "quantize")}
+KINDS = ("prune", "distill", "finetune", "quantize")
 
 
 def test_no_script_bears_the_name_of_a_package():
     installed = set(importlib.metadata.packages_distributions()) | set(sys.stdlib_module_names)
-    ours = {path.stem for path in SCRIPTS} | {"compression_order"}
+    ours = {path.stem for path in SCRIPTS}
     assert not ours & installed
 
 
+# what the rules watch
+
+
+@pytest.mark.parametrize("method", methods.REGISTRY)
+def test_a_stage_watches_its_own_method_and_no_other(method):
+    own = ROOT / "src" / methods.folder(method).replace(".", "/")
+    found = closure.of(f"{methods.settings(method).kind}.py", methods.run_module(method))
+    assert found[0] == ROOT / "src" / f"{methods.settings(method).kind}.py"
+    folders = {path.parent for path in found if path.name == "run.py"}
+    assert folders == {own}
+    inside = {str(path.relative_to(closure.PACKAGE)) for path in found[1:]}
+    assert not [name for name in inside if name.startswith(("costs/", "workflow/", "planning/"))]
+    assert not [name for name in inside if name.endswith("settings.py")]
+    forms = {name for name in inside if name.startswith("checkpoint/forms/")}
+    stored = {"nf4", "int8"} & {method} | ({"packed"} if method in ("gptq", "awq") else set())
+    assert len(forms - {"checkpoint/forms/__init__.py", "checkpoint/forms/bnb.py"}) == len(stored)
+
+
+@pytest.mark.parametrize("form", sorted(forms.REGISTRY))
+def test_a_stage_watches_the_forms_of_its_own_pipeline_only(form):
+    study = parse.read([ROOT / "studies/smoke.yaml"], ROOT)
+    module = forms.REGISTRY[form].replace(".", "/").split("compression_order/")[1] + ".py"
+    watching = {
+        pipeline
+        for pipeline in study.plan.nodes
+        if any(path.endswith(module) for path in sources.of_stage(study, pipeline))
+    }
+    with_q = {pipeline for pipeline in study.plan.nodes if "Q" in orderings.split(pipeline)}
+    assert watching == (with_q if form == "bnb-nf4" else set())
+
+
+# every --help
+
+
+HELP = """
+import contextlib, io, json, runpy, sys
+sys.path.insert(0, "src")
+told = {}
+for line in sys.stdin:
+    script, *flags = line.split()
+    for name in [n for n in sys.modules if n.split(".")[0] == "compression_order"]:
+        del sys.modules[name]
+    before = set(sys.modules)
+    sys.argv = [script, *flags, "--help"] if script != "-m" else [*flags, "--help"]
+    page = io.StringIO()
+    with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
+        if script == "-m":
+            runpy.run_module(flags[0], run_name="__main__", alter_sys=False)
+        else:
+            runpy.run_path(script, run_name="__main__")
+    loaded = sorted(set(sys.modules) - before)
+    told[line.strip()] = {"modules": loaded, "help": page.getvalue()}
+json.dump(told, sys.stdout)
+"""
+
+
 @pytest.fixture(scope="module")
-def imported():
-    """Command line -> the files of the package that its process imports, and its help page."""
+def helped():
+    """Command line -> the modules that were loaded when its help was shown, and the page."""
     lines = []
-    for path in (p for p in SCRIPTS if p.name not in ELSEWHERE):
+    for path in SCRIPTS:
         script = f"src/{path.name}"
-        chosen = methods.of_kind(KINDS.get(path.name, ""))
+        chosen = methods.of_kind(path.stem) if path.stem in KINDS else ()
         lines += [f"{script} --method {m}" for m in chosen] or [script]
+    lines += [f"-m compression_order.commands {word}" for word in entry.COMMANDS]
     done = subprocess.run(
-        [sys.executable, "-c", IMPORTS],
+        [sys.executable, "-c", HELP],
         cwd=ROOT,
         input="\n".join(lines),
         capture_output=True,
@@ -46,20 +104,18 @@ def imported():
     return json.loads(done.stdout)
 
 
-def test_the_closure_is_what_the_process_imports(imported):
-    registry = "src/compression_order/methods/__init__.py"
-    assert len(imported) >= len(SCRIPTS) - len(ELSEWHERE)
-    for line, found in imported.items():
-        script, *flags = line.split()
-        modules = [methods.REGISTRY[flags[-1]][1]] if flags else []
-        known = set(closure.closure(str(ROOT), script, *modules))
-        assert {*found["files"], script} - {registry} == known, line
+def test_help_waits_for_no_heavy_library(helped):
+    heavy = {"torch", "transformers", "bitsandbytes", "lm_eval", "datasets", "safetensors",
+             "scipy.stats", "pandas", "deepeval", "openai"}  # fmt: skip
+    assert {line: heavy & set(its["modules"]) for line, its in helped.items()} == {
+        line: set() for line in helped
+    }
 
 
-def test_help_tells_units_and_defaults_of_every_setting(imported):
+def test_help_tells_units_and_defaults_of_every_setting(helped):
     for method in methods.REGISTRY:
         its = methods.settings(method)
-        page = imported[f"src/{its.kind}.py --method {method}"]["help"]
+        page = helped[f"src/{its.kind}.py --method {method}"]["help"]
         words = " ".join(page.split())
         for name, field, _ in declare.leaves(its):
             assert f"--{name.replace('_', '-')}" in page

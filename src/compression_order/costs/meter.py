@@ -16,7 +16,11 @@ from compression_order.costs import utilization
 
 def process_age() -> float:
     """Seconds since this process was started, interpreter start and imports included."""
-    return time.time() - psutil.Process().create_time()
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return time.time() - psutil.Process().create_time()
+    # psutil adds the time of the boot, in whole seconds, to what Linux knows in hundredths
+    since_boot = psutil.Process().create_time() - psutil.boot_time()
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot
 
 
 class Costs:

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t
+import scipy  # its parts are imported at first use
 
 from compression_order.statistics import paired
 from compression_order.statistics.paired import Array
@@ -99,13 +99,13 @@ class Effect:
             return 1.0
         if self.se == 0:
             return 0.0
-        return float(2 * t.sf(abs(self.value) / self.se, self.df))
+        return float(2 * scipy.stats.t.sf(abs(self.value) / self.se, self.df))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Two-sided interval, NaN with fewer than two units."""
         if not math.isfinite(self.se):
             return math.nan, math.nan
-        beyond = float(t.ppf((1 + level) / 2, self.df)) * self.se if self.se else 0.0
+        beyond = float(scipy.stats.t.ppf((1 + level) / 2, self.df)) * self.se if self.se else 0.0
         return self.value - beyond, self.value + beyond
 
 

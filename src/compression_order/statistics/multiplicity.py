@@ -12,8 +12,8 @@ the share of false ones among those that are called separable, not the chance of
 from collections.abc import Sequence
 
 import numpy as np
+import scipy  # its parts are imported at first use
 from numpy.typing import ArrayLike
-from scipy.stats import false_discovery_control
 
 from compression_order.statistics.paired import Array
 
@@ -39,6 +39,7 @@ def corrected(p: Sequence[float]) -> list[dict[str, float | bool]]:
     """The corrected verdict of every comparison of a family, in its order."""
     if not p:
         return []
+    by_rate = scipy.stats.false_discovery_control(p)
     return [
         {
             "p": value,
@@ -47,5 +48,5 @@ def corrected(p: Sequence[float]) -> list[dict[str, float | bool]]:
             "separable": value * len(p) <= ALPHA,
             "holm_only": bool(by_holm <= ALPHA < value * len(p)),
         }
-        for value, by_holm, by_bh in zip(p, holm(p), false_discovery_control(p), strict=True)
+        for value, by_holm, by_bh in zip(p, holm(p), by_rate, strict=True)
     ]

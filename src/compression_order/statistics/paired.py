@@ -26,8 +26,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # its parts are imported at first use
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest, kendalltau, norm, t
 
 Array = NDArray[np.float64]
 Z_95 = 1.959964  # two-sided 95% of the normal distribution
@@ -114,14 +114,16 @@ def expanded_interval(draws: ArrayLike, units: int, level: float = 0.95) -> tupl
     """
     if units < 2:
         return math.nan, math.nan
-    beyond = t.ppf((1 + level) / 2, units - 1) * math.sqrt(units / (units - 1))
-    low, high = np.quantile(np.asarray(draws, dtype=np.float64), norm.cdf([-beyond, beyond]))
+    beyond = scipy.stats.t.ppf((1 + level) / 2, units - 1) * math.sqrt(units / (units - 1))
+    low, high = np.quantile(
+        np.asarray(draws, dtype=np.float64), scipy.stats.norm.cdf([-beyond, beyond])
+    )
     return float(low), float(high)
 
 
 def binomial_interval(right: int, samples: int, level: float = 0.95) -> tuple[float, float]:
     """Exact (Clopper-Pearson) interval of a share of right answers."""
-    found = binomtest(right, samples).proportion_ci(level, method="exact")
+    found = scipy.stats.binomtest(right, samples).proportion_ci(level, method="exact")
     return float(found.low), float(found.high)
 
 
@@ -138,7 +140,7 @@ def mcnemar(correct: ArrayLike, other: ArrayLike) -> float:
     only_a, only_b = int(np.sum(a > b)), int(np.sum(a < b))
     if only_a + only_b == 0:
         return 1.0
-    return float(binomtest(only_a, only_a + only_b, 0.5).pvalue)
+    return float(scipy.stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
 
 
 def _differences(losses: ArrayLike, reference: ArrayLike) -> Array:
@@ -186,9 +188,9 @@ def tau(
     """
     theirs = np.array(list(reference.values()))
     ours = np.array([values[name] for name in reference])
-    whole = kendalltau(ours, theirs)
+    whole = scipy.stats.kendalltau(ours, theirs)
     again = np.array([draws[name] for name in reference]).T
-    drawn = kendalltau(again, np.broadcast_to(theirs, again.shape), axis=1).statistic
+    drawn = scipy.stats.kendalltau(again, np.broadcast_to(theirs, again.shape), axis=1).statistic
     low, high = (math.nan, math.nan)
     if math.isfinite(whole.statistic):
         # a draw in which all tie ranks nothing: no agreement

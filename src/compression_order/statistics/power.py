@@ -7,7 +7,7 @@ Analysis, 1988, chapter 2).
 
 import math
 
-from scipy.stats import ncf, t
+import scipy  # its parts are imported at first use
 
 from compression_order.statistics.normal_power import MOST, POWER
 
@@ -18,9 +18,9 @@ def power_of(effect: float, sd: float, count: int, alpha: float = 0.05) -> float
         return 0.0
     if sd == 0:
         return 1.0
-    beyond, shift = t.ppf(1 - alpha / 2, count - 1), effect / sd * math.sqrt(count)
+    beyond, shift = scipy.stats.t.ppf(1 - alpha / 2, count - 1), effect / sd * math.sqrt(count)
     # both tails of the noncentral t as its square, whose distribution scipy computes everywhere
-    return float(ncf.sf(beyond**2, 1, count - 1, shift**2))
+    return float(scipy.stats.ncf.sf(beyond**2, 1, count - 1, shift**2))
 
 
 def units_needed(effect: float, sd: float, alpha: float = 0.05) -> int | None:
