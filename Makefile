@@ -27,8 +27,8 @@ MEM_MB ?= $(shell $(PYTHON) docker/memory_mb.py)
 SNAKEMAKE = $(IN_ENV) snakemake $(TARGET) --cores all --resources mem_mb=$(MEM_MB) gpu=$(GPUS) $(CONFIGFILE)
 CONFIGFILE = $(if $(filter-out config.yaml,$(STUDY)),--configfile $(STUDY))
 
-.PHONY: help env controller quant-env judge-env table smoke dry-run plan verdict changes findings record reread serving commutators costs utilization unlock test slurm-test image image-test \
-	lint format lock cuda-lock dev-env study clean
+.PHONY: help env controller quant-env judge-env table smoke dry-run plan verdict why changes findings record reread serving commutators costs utilization unlock test slurm-test image image-test \
+	lint format docs lock cuda-lock dev-env study clean
 
 help: ## List the targets
 	@echo "usage: make TARGET [STUDY=config.yaml] [PYTHON=python3] [GPUS=1] [SLOW=0]"
@@ -63,6 +63,11 @@ plan: env study ## Sizes, FLOPs, memory and hours of STUDY, before anything runs
 
 verdict: env study ## Every published claim against the table of STUDY: reproduced or not
 	$(IN_ENV) compression-order verdict --study $(STUDY)
+
+why: env study ## Where one cell of the table of STUDY comes from: ROW=P-KD-Q COLUMN=kl
+	@test -n "$(ROW)" -a -n "$(COLUMN)" || { echo "error: name a cell of the table, such as" \
+		"make why ROW=P-KD-Q COLUMN=kl; missing:$(if $(ROW),, ROW)$(if $(COLUMN),, COLUMN)" >&2; exit 1; }
+	$(IN_ENV) compression-order why $(ROW) $(COLUMN) --study $(STUDY) $(if $(MARKDOWN),--markdown "$(MARKDOWN)")
 
 changes: env study ## What each stage of STUDY changed, added to each sequence of stages
 	$(IN_ENV) compression-order changes --study $(STUDY)
@@ -126,6 +131,9 @@ format: dev-env ## Format the Python and Snakemake files in place
 	$(IN_ENV) ruff check --fix-only --quiet .
 	$(IN_ENV) ruff format .
 	$(IN_ENV) snakefmt Snakefile rules
+
+docs: dev-env ## Rewrite what is generated in docs/: the figure, the map
+	$(IN_ENV) python tests/support/generated.py
 
 # Only pins go in: no local versions (+cpu) and no packages that exist for CUDA alone.
 PIP_COMPILE = $(IN_ENV) CUSTOM_COMPILE_COMMAND="make lock" pip-compile --quiet --strip-extras \

@@ -19,7 +19,7 @@ from compression_order.common import files
 from compression_order.common.errors import HarnessError
 from compression_order.evaluation import hub_questions, questions
 from compression_order.evaluation.hub_questions import HubAsked, Sources
-from compression_order.results import guards, records
+from compression_order.results import guards, readings, records
 from compression_order.study import hub_tasks
 
 INDEX = hub_tasks.index(ROOT)
@@ -328,13 +328,14 @@ def test_guards_name_answers_that_say_nothing(tmp_path: Path) -> None:
     told = ["", "!!!!!!", "no no no no", "  "]
     answers = (*told * 3, *(f"the answer is {i}" for i in range(8)))
     choice = [float(answers.index(a)) for a in answers]
-    task = records.Task("x", np.zeros(20), np.asarray(choice), 0.0, answers)
-    record = records.Record("P", 0, 1, 1, {}, None, {"gsm8k": task}, {})
+    task = readings.Task("x", np.zeros(20), np.asarray(choice), 0.0, answers)
+    record = records.Record("P", 0, {}, {readings.QUESTIONS: {"gsm8k": task}})
     assert list(guards.suspicious(record)) == [
         "acc_gsm8k: 60.0% of 20 answers are empty or repeat one word"
     ]
-    fine = records.Task("x", np.zeros(20), np.asarray(choice), 0.0, answers[3:])
-    assert list(guards.suspicious(records.Record("P", 0, 1, 1, {}, None, {"g": fine}, {}))) == []
+    fine = readings.Task("x", np.zeros(20), np.asarray(choice), 0.0, answers[3:])
+    told = records.Record("P", 0, {}, {readings.QUESTIONS: {"g": fine}})
+    assert list(guards.suspicious(told)) == []
 
 
 # --- bad input --------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from compression_order.evaluation import hub_questions, questions
 from compression_order.evaluation.hub_questions import HubAsked, Sources
 from compression_order.evaluation.lawbench import tasks
 from compression_order.findings import flips
-from compression_order.results import guards, records, scores
+from compression_order.results import checks, readings, records, scores
 from compression_order.results.claims import llm_workout_plan
 from compression_order.study import hub_tasks
 
@@ -102,9 +102,9 @@ def test_all_twenty_tasks_run_and_their_mean_is_unweighted(
 
     path = tmp_path / "lm_eval.json"
     path.write_text(json.dumps({"lawbench": entry}))
-    read = records._task(path, entry, "lawbench")
-    assert read.accuracy == pytest.approx(entry["value"])
-    list(guards.suspicious_task("lawbench", read))
+    read = readings.read_task(path, entry, "lawbench")
+    assert read.value == pytest.approx(entry["value"])
+    list(checks.answers("acc_lawbench", read))
 
 
 def test_the_prompt_and_the_limits_are_those_of_the_index(snapshot: Path, tmp_path: Path) -> None:
@@ -149,9 +149,9 @@ def test_files_that_cannot_be_read_are_told_in_one_sentence(
 # --- what becomes of scores -------------------------------------------------------------------
 
 
-def task_of(values: list[float], texts: list[str]) -> records.Task:
+def task_of(values: list[float], texts: list[str]) -> readings.Task:
     choice = [float(texts.index(text)) for text in texts]
-    return records.Task("x", np.array(values), np.array(choice), 0.0, tuple(texts))
+    return readings.Task("x", np.array(values), np.array(choice), 0.0, tuple(texts))
 
 
 def test_scores_are_judged_by_their_mean_and_compared_by_who_is_ahead() -> None:
@@ -159,12 +159,12 @@ def test_scores_are_judged_by_their_mean_and_compared_by_who_is_ahead() -> None:
     rng = np.random.default_rng(0)
     good = task_of(list(rng.uniform(0.2, 0.6, 40)), texts)
     assert good.graded
-    record = records.Record("base", 0, 1, 1, {}, None, {"lawbench": good}, {})
+    record = records.Record("base", 0, {}, {readings.QUESTIONS: {"lawbench": good}})
     assert scores.useless("lawbench", {"base": [record]}) is None
     # below nothing: a log distance beyond log 216 is no accuracy below chance
     bad = task_of([-0.3, 0.1] * 20, texts)
-    assert list(guards.suspicious_task("lawbench", bad)) == []
-    worse = records.Record("base", 0, 1, 1, {}, None, {"lawbench": bad}, {})
+    assert list(checks.answers("acc_lawbench", bad)) == []
+    worse = records.Record("base", 0, {}, {readings.QUESTIONS: {"lawbench": bad}})
     assert "not above chance" in (scores.useless("lawbench", {"base": [worse]}) or "")
 
     right = {"A": np.array([[0.9, 0.5, 0.4, 0.2]]), "B": np.array([[0.1, 0.6, 0.3, 0.3]])}
@@ -191,10 +191,10 @@ def test_the_command_scores_what_the_verdict_ranks(
     texts = [f"text {i}" for i in range(60)]
     rng = np.random.default_rng(1)
     asked = {"lawbench": task_of(list(rng.uniform(0.1, 0.5, 60)), texts)}
-    law = {"contracts": records.Task("x", rng.integers(0, 2, 60) * 1.0, rng.random(60), 0.0)}
+    law = {"contracts": readings.Task("x", rng.integers(0, 2, 60) * 1.0, rng.random(60), 0.0)}
     [measure] = [m for m in llm_workout_plan.STUDY.measures if m.name == "lawbench"]
     for its, title in ((asked | law, "lawbench"), (law, "contracts")):
-        rows = {"base": [records.Record("base", 0, 1, 1, {}, None, its, {})]}
+        rows = {"base": [records.Record("base", 0, {}, {readings.QUESTIONS: its})]}
         found = scores.standing_for(measure, {"base": "base"}, rows, [{}])
         assert isinstance(found, scores.Scores)
         assert found.title == f"mean accuracy over {title} (60 questions)"

@@ -25,7 +25,7 @@ import findings as script
 from compression_order import orderings
 from compression_order.common.errors import HarnessError
 from compression_order.findings import assembly, comparisons, controls, predicates, prose
-from compression_order.results import guards, published
+from compression_order.results import guards, published, quantized_first
 from compression_order.statistics import paired
 
 TRAINED = {"steps": 24, "batch_size": 4, "accumulation": 1}
@@ -135,9 +135,9 @@ def test_predicates_split_the_orders_and_adjust_for_one_another(tmp_path: Path) 
 
 def test_predicates_need_both_kinds() -> None:
     kinds = {"P": "prune", "Q": "quantize", "FT": "finetune"}
-    assert predicates.holds("P-Q", "prune after quantize", kinds) is False
-    assert predicates.holds("Q-P-FT", "train after quantize", kinds) is True
-    assert predicates.holds("P-FT", "train after quantize", kinds) is None
+    assert quantized_first.holds("P-Q", quantized_first.PRUNING, kinds) is False
+    assert quantized_first.holds("Q-P-FT", quantized_first.TRAINING, kinds) is True
+    assert quantized_first.holds("P-FT", quantized_first.TRAINING, kinds) is None
     assert predicates.asked(["P-Q"], kinds) == []
 
 

@@ -30,7 +30,7 @@ from compression_order.judge import clarity, entries, prompts, settings
 from compression_order.judge.prompts import Answer
 from compression_order.judge.settings import Answering, Judge, Options
 from compression_order.planning import graph
-from compression_order.results import guards, page, records, table
+from compression_order.results import guards, page, readings, records, table
 from compression_order.study import parse, study
 
 OPENING = [("Name a fruit.", "An apple."), ("Name a bird.", "A robin."), ("Count to two.", "1 2")]
@@ -560,10 +560,10 @@ def test_the_table_has_a_column_only_with_a_judge(tmp_path: Path) -> None:
     root = results_tree(tmp_path, SMALL)
     for number, row in enumerate(SMALL):
         judged_row(root, row, [0.1, 0.3, 0.1 * number])
-    plain = table.build(SMALL, guards.load(root, SMALL, [0]), {}, None)
+    plain = table.build(SMALL, guards.load(root, SMALL, [0]), {}, None, {})
     assert not any("g_eval" in c.name for c in plain.columns if "published" not in c.name)
     records = guards.load(root, SMALL, [0], judged=True)
-    made = table.build(SMALL, records, {}, None)
+    made = table.build(SMALL, records, {}, None, {})
     names = [c.name for c in made.columns]
     assert names[names.index("g_eval") + 1] == "g_eval_se"
     judged = made.rows[SMALL.index("P-Q")]
@@ -603,10 +603,9 @@ def test_verdicts_of_another_judge_cannot_enter_the_table(
 
 def test_a_judge_of_one_verdict_is_named(tmp_path: Path) -> None:
     alike, apart = np.full(20, 0.3), np.array([0.3] * 19 + [0.4])
-    plain = {"bytes": 1, "parameters": 1, "perplexity": {}, "fidelity": None, "tasks": {}}
     for scores, words in ((alike, ["g_eval: one verdict, 0.300, for all 20 answers"]), (apart, [])):
-        judged = {"g_eval": records.Judged("s", scores)}
-        record = records.Record("P", 0, **plain, checkpoint={}, judged=judged)
+        judged = {"g_eval": readings.Judged("s", scores)}
+        record = records.Record("P", 0, {}, {readings.VERDICTS: judged})
         assert list(guards.suspicious(record)) == words
 
 

@@ -11,7 +11,7 @@ from lab import ROOT
 from results_tree import SMALL, edit, perplexity, results_tree
 
 from compression_order import orderings
-from compression_order.results import guards
+from compression_order.results import checks, guards
 
 HALF = 0.005  # of the last digit that both studies print
 TEXTS = ("wikitext2", "ptb", "c4")
@@ -65,7 +65,7 @@ def test_the_one_row_that_is_missed_has_another_factor_than_the_rest() -> None:
 
 def test_measured_rows_printed_with_two_decimals_are_not_flagged() -> None:
     table = re.findall(r"^\| ([\w-]+) \| [\d.]+ \| ([\d.]+) \(.*?\| ([\d.]+) \(.*?\| ([\d.]+) \(",
-                       (ROOT / "README.md").read_text(), re.M)  # fmt: skip
+                       (ROOT / "docs/results.md").read_text(), re.M)  # fmt: skip
     rows = {name: [float(v) for v in values] for name, *values in table}
     assert len(rows) == 16
     assert list(guards.constant_steps(rows, HALF)) == []
@@ -78,7 +78,7 @@ def test_below_chance_rows_of_the_audit_are_flagged() -> None:
             cell, samples = (line["pipeline"], line["metric"]), QUESTIONS[line["metric"]]
             if line["trust"] == "invalid":
                 invalid.add(cell)
-            if guards.below_chance(round(float(line["value"]) / 100 * samples), samples, 0.25):
+            if checks.below_chance(round(float(line["value"]) / 100 * samples), samples, 0.25):
                 flagged.add(cell)
     assert len(invalid) == 28
     assert invalid <= flagged

@@ -377,7 +377,8 @@ def scored(losses: dict[str, list[float]]) -> summary.Ranking:
 )
 def test_the_split_is_worded_honestly(late: list[float], early: list[float], words: str) -> None:
     figures = published.read(FIGURES, "arxiv-2511.19495")
-    assert words in summary.split(scored({"P-Q": late, "Q-P": early}), figures)
+    q_first = {"P-Q": False, "Q-P": True}
+    assert words in summary.split(scored({"P-Q": late, "Q-P": early}), q_first, figures)
 
 
 def test_the_summary_counts_seeds_as_the_findings_do() -> None:

@@ -8,9 +8,9 @@ import vl_convert
 
 TEXT = "alpaca"
 WIDTH, ROW = 440, 30  # pixels: of the plot, of one order
-PADDING = {"left": 84, "top": 42, "right": 166, "bottom": 30}
-ENDS = (1.0, 1.35)  # of the axis
-INK, PAPER, MARK, GRID = "#1f2328", "#ffffff", "#0969da", "#d1d9e0"
+PADDING = {"left": 96, "top": 42, "right": 166, "bottom": 30}
+ENDS, TICKS = (1.0, 1.35), (1.0, 1.1, 1.2, 1.3)  # of the axis
+INK, PAPER, MARK, GRID = "#1f2328", "#ffffff", "#2f81f7", "#d1d9e0"
 # follows the reader's theme: paper and ink change places
 DARK = (
     "<style>@media (prefers-color-scheme:dark){svg>rect{fill:#0d1117}text{fill:#f0f6fc}"
@@ -55,18 +55,22 @@ def line(order: str, lowest: str, ratio: float, low: float, high: float) -> dict
 def chart(its: list[dict[str, Any]]) -> alt.LayerChart:
     """A forest plot: a point and an interval a line."""
     plain = {"domain": False, "ticks": False, "labelFontSize": 14, "labelColor": INK}
-    x = alt.X("ratio:Q", scale=alt.Scale(domain=ENDS, nice=False), title=None)
-    x = x.axis(format=".2f", values=[1, 1.1, 1.2, 1.3], gridColor=GRID, **plain)
-    y = alt.Y("order:N", sort=None, title=None).axis(labelLimit=0, **plain)
+    scale = alt.Scale(domain=ENDS, nice=False)
+    axis = alt.Axis(
+        format=".2f", values=TICKS, gridColor=GRID, labelPadding=8,
+        labelFlush=False, labelOverlap=False, **plain,
+    )  # fmt: skip
+    low, ratio = (alt.X(f"{n}:Q", scale=scale, axis=axis, title=None) for n in ("low", "ratio"))
+    y = alt.Y("order:N", sort=None, title=None).axis(labelLimit=0, labelPadding=14, **plain)
     base = alt.Chart(alt.InlineData(values=its)).encode(y=y)
-    interval = base.mark_rule(strokeWidth=3, color=MARK).encode(x=x.field("low"), x2="high:Q")
-    point = base.mark_point(filled=True, size=110, color=MARK, opacity=1).encode(x=x)
+    interval = base.mark_rule(strokeWidth=3, color=MARK).encode(x=low, x2="high:Q")
+    point = base.mark_point(filled=True, size=110, color=MARK, opacity=1).encode(x=ratio)
     told = base.mark_text(align="left", fontSize=14, color=INK).encode(
         text="told:N", x=alt.value(WIDTH + 12)
     )
     title = alt.TitleParams(
         f"chat perplexity over that of {its[0]['order']}",
-        anchor="start", color=INK, fontSize=15, fontWeight="normal", offset=14,
+        anchor="start", frame="group", color=INK, fontSize=15, fontWeight="normal", offset=14,
     )  # fmt: skip
     return alt.layer(interval, point, told).properties(
         title=title, width=WIDTH, height=ROW * len(its), padding=PADDING, autosize="none"

@@ -23,6 +23,7 @@ from compression_order.results import guards, table
 FIGURES = ROOT / "published" / "published.csv"
 ALL = ["base", *orderings.all_subsets(["P", "KD", "Q"])]
 SMALL = ["base", "P", "Q", "P-Q", "Q-P"]
+KINDS = {"P": "prune", "KD": "distill", "FT": "finetune", "Q": "quantize"}
 
 
 def write(path: Path, value: Any) -> None:
@@ -144,15 +145,23 @@ def ask(name: str, *flags: object) -> subprocess.CompletedProcess[str]:
     return command(entry.run, name, *flags)
 
 
+def kinds(rows: Sequence[str]) -> dict[str, str]:
+    """Token -> kind of stage, by the names that these trees use; other names have none."""
+    tokens = {token for row in rows for token in orderings.split(row)}
+    named = {token: KINDS.get(orderings.stem(token)) for token in sorted(tokens)}
+    return {token: kind for token, kind in named.items() if kind}
+
+
 def make(root: Path, rows: Sequence[str], *more: object, seeds: Sequence[int] = (0,)) -> Any:
     return command(
         script.main, "--study", "test", "--results", root, "--rows", *rows, "--seeds", *seeds,
-        "--csv", root / "table.csv", "--markdown", root / "table.md", *more,
+        "--csv", root / "table.csv", "--markdown", root / "table.md",
+        "--kinds", *(f"{token}={kind}" for token, kind in kinds(rows).items()), *more,
     )  # fmt: skip
 
 
 def built(root: Path, rows: Sequence[str], seeds: Sequence[int] = (0,)) -> dict[str, table.Row]:
-    made = table.build(rows, guards.load(root, rows, seeds), {}, None)
+    made = table.build(rows, guards.load(root, rows, seeds), {}, None, kinds(rows))
     return {str(row["pipeline"]): row for row in made.rows}
 
 

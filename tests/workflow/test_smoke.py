@@ -7,9 +7,12 @@ test_interrupted.py finish on one core and compare the bytes too.
 
 import csv
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
+from lab import ROOT
 from workflow_fixtures import (
     NODES,
     ROWS,
@@ -18,6 +21,7 @@ from workflow_fixtures import (
     TABLES,
     Copy,
     Finished,
+    Job,
     after_run,
     content,
     family,
@@ -25,8 +29,9 @@ from workflow_fixtures import (
     jobs,
 )
 
-from compression_order import methods
 from compression_order.common import closure
+from compression_order.study import parse
+from compression_order.workflow import sources
 
 __all__ = ["after_run", "finished"]  # fixtures
 
@@ -82,8 +87,7 @@ def test_every_node_has_its_files_and_nothing_is_left_aside(finished: Finished):
 
 def test_every_job_imported_only_what_its_rule_watches(finished: Finished):
     """Otherwise an edit could leave a result as it was."""
-    root = finished.copy.root
-    registry = "src/compression_order/methods/__init__.py"
+    study = parse.read([ROOT / SMOKE], ROOT)
     seen = set()
     for path in finished.records.iterdir():
         record = json.loads(path.read_text())
@@ -91,13 +95,21 @@ def test_every_job_imported_only_what_its_rule_watches(finished: Finished):
         if not script.startswith("src/"):
             assert not record["torch"], record["argv"]  # Snakemake itself
             continue
-        seen.add(script)
-        chosen = [f.split("=")[1] for f in flags if f.startswith("--method=")]
-        modules = [methods.REGISTRY[name][1] for name in chosen]
-        known = set(closure.closure(str(root), script, *modules))
-        assert set(record["files"]) - {registry} <= known, script
-    assert seen >= {"src/prune.py", "src/distill.py", "src/quantize.py", "src/measure.py"}
-    assert seen >= {"src/base.py", "src/teach.py", "src/reference.py", "src/make_table.py"}
+        name = script.removeprefix("src/")
+        seen.add(name)
+        told = dict(zip(flags, flags[1:], strict=False))
+        if "--pipeline" in told:
+            known = sources.of_stage(study, told["--pipeline"])
+        elif "--checkpoint" in told:
+            known = sources.of_reader(
+                study, Path(told["--checkpoint"]).name, name, study.scoring_modules()
+            )
+        else:
+            known = sources.of_script(name)
+        decide = {path for path in record["files"] if closure.decides(ROOT / path)}
+        assert decide <= {os.path.relpath(path, ROOT) for path in known}, record["argv"]
+    assert seen >= {"prune.py", "distill.py", "quantize.py", "measure.py", "base.py", "teach.py"}
+    assert seen >= {"reference.py", "table.py", "findings.py", "make_model.py", "split_text.py"}
 
 
 # again, and from nothing
@@ -195,37 +207,107 @@ MEASURES = {("measure", row) for row in ROWS} | TABLES
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_changed_setting_reruns_exactly_what_it_decides(after_run: Copy, change, stale):
-    after_run.change_study(change)
-    assert after_run.planned() == stale
+def test_a_changed_setting_reruns_exactly_what_it_decides(read_only: Copy, change, stale):
+    path = read_only.root / SMOKE
+    before, time = path.read_bytes(), path.stat().st_mtime_ns
+    read_only.change_study(change)
+    try:
+        assert read_only.planned() == stale
+    finally:
+        path.write_bytes(before)
+        os.utime(path, ns=(time, time))
 
 
-ALL_JOBS = jobs(NODES) | {("measure", "base"), ("base", ""), ("teach", "KD"), ("reference", "")}
+MODEL_ON = jobs(NODES) | {("measure", "base"), ("base", ""), ("teach", "KD"), ("reference", "")}
+TEXTS = ("alpaca", "c4", "contracts", "openbookqa", "wiki")
+ALL_JOBS = {
+    *MODEL_ON,
+    ("make_model", ""),
+    ("split_text", ""),
+    *(("prepare_text", t) for t in TEXTS),
+}
+WITH_Q = [node for node in NODES if "Q" in node.split("-")]
+PACKAGE = "src/compression_order"
+# what the smoke study does not use, and what no result depends on
+NOTHING = (
+    "README.md",
+    f"{PACKAGE}/loading.py",
+    f"{PACKAGE}/methods/__init__.py",
+    f"{PACKAGE}/methods/*.py",
+    f"{PACKAGE}/methods/[!fln]*/run.py",
+    f"{PACKAGE}/methods/full/run.py",
+    f"{PACKAGE}/methods/l[!o]*/run.py",
+    f"{PACKAGE}/methods/lora/run.py",
+    f"{PACKAGE}/**/settings.py",
+    f"{PACKAGE}/checkpoint/forms/int8.py",
+    f"{PACKAGE}/checkpoint/forms/packed.py",
+    *(f"{PACKAGE}/{room}/*.py" for room in ("commands", "costs", "judge", "planning", "workflow")),
+)
+
+
+def edited(copy: Copy, *patterns: str) -> set[Job]:
+    """What a dry run plans when files have one line more; they are put back, times too."""
+    paths = {path for pattern in patterns for path in copy.root.glob(pattern)}
+    assert paths, patterns
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+    figure = "another-study,P,tiny,perplexity,1.0,,reported,\n"
+    for path, (content, _) in before.items():
+        more = figure if path.suffix == ".csv" else "# a real change\n"
+        path.write_bytes(content + more.encode())
+    try:
+        return copy.planned(TABLE, "results/findings.md")
+    finally:
+        for path, (content, time) in before.items():
+            path.write_bytes(content)
+            os.utime(path, ns=(time, time))
+
+
+@pytest.fixture(scope="module")
+def read_only(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """What the smoke run left, for tests that put back what they change."""
+    return finished.copy.copied(tmp_path_factory.mktemp("read-only") / "repository")
 
 
 @pytest.mark.parametrize(
-    ("path", "stale"),
+    ("pattern", "stale"),
     [
-        ("src/compression_order/methods/logits.py", jobs(family("KD"))),
-        ("src/compression_order/methods/ffn_neurons.py", jobs(family("P"))),
-        ("src/prune.py", jobs(family("P"))),
-        ("src/quantize.py", jobs(family("Q"))),
-        ("src/measure.py", MEASURES),
-        ("src/make_table.py", TABLES - {("analysis", "")}),
-        ("src/analyze.py", TABLES - {("table", "")}),
-        ("published/published.csv", TABLES),
-        ("tasks/contracts.yaml", MEASURES),
-        ("src/compression_order/methods/__init__.py", set()),
-        ("src/compression_order/orderings.py", TABLES),
-        ("README.md", set()),
-        ("envs/core.lock", ALL_JOBS | {("make_model", "")}),
+        # a method, a form of storage
+        ("methods/logits/run.py", jobs(family("KD"))),
+        ("methods/ffn_neurons/run.py", jobs(family("P"))),
+        ("methods/nf4/run.py", jobs(family("Q"))),
+        ("checkpoint/forms/nf4.py", jobs(WITH_Q)),
+        ("checkpoint/forms/bnb.py", jobs(WITH_Q)),
+        ("checkpoint/forms/__init__.py", MODEL_ON),
+        # a room
+        ("common/*.py", ALL_JOBS),
+        ("orderings.py", TABLES),
+        ("statistics/*.py", TABLES),
+        ("text/*.py", MODEL_ON - {("base", ""), ("measure", "base")} | MEASURES),
+        ("architecture/**/*.py", MODEL_ON),
+        ("assets/*.py", ALL_JOBS),
+        ("checkpoint/*.py", MODEL_ON),
+        ("training/*.py", jobs(NODES) | {("teach", "KD")}),
+        ("study/*.py", MEASURES),
+        ("stages/*.py", MODEL_ON),
+        ("evaluation/*.py", MEASURES | {("reference", "")}),
+        ("results/**/*.py", TABLES),
+        ("findings/*.py", {("analysis", ""), ("main_table", "")}),
+        # what lies outside the package
+        ("../prune.py", jobs(family("P"))),
+        ("../measure.py", MEASURES),
+        ("../table.py", TABLES - {("analysis", "")}),
+        ("../../published/published.csv", TABLES),
+        ("../../tasks/contracts.yaml", MEASURES),
+        ("../../envs/core.lock", MODEL_ON | {("make_model", "")}),
+        ("../../envs/page.lock", set()),
     ],
 )
-def test_an_edited_file_reruns_exactly_what_it_decides(after_run: Copy, path, stale):
-    figure = "another-study,P,tiny,perplexity,1.0,,reported,\n"
-    with (after_run.root / path).open("a") as stream:
-        stream.write(figure if path.endswith(".csv") else "# a real change\n")
-    assert after_run.planned() == stale
+def test_an_edited_file_reruns_exactly_what_it_decides(read_only: Copy, pattern, stale):
+    assert edited(read_only, os.path.normpath(f"{PACKAGE}/{pattern}")) == stale
+
+
+def test_what_decides_no_result_reruns_nothing(read_only: Copy):
+    assert edited(read_only, *NOTHING) == set()
 
 
 def test_a_whitespace_change_of_the_study_file_reruns_nothing(after_run: Copy):

@@ -14,6 +14,7 @@ COMMANDS = {
     "plan": ("plan_study", "say what a study will take, before anything runs"),
     "summary": ("print_summary", "print what a finished study says"),
     "verdict": ("judge_claims", "hold a finished study against the published one that it names"),
+    "why": ("explain_cell", "say where one cell of a table comes from"),
     "changes": ("print_changes", "print what each stage of a finished study changed"),
     "costs": ("sum_costs", "sum what making the checkpoints of a study took"),
     "utilization": ("draw_utilization", "draw how busy the device was along each order"),

@@ -16,33 +16,24 @@ import numpy as np
 from compression_order import orderings
 from compression_order.findings import comparisons
 from compression_order.findings.comparisons import Asked
-from compression_order.results import verdict
+from compression_order.results import quantized_first, verdict
 from compression_order.results.published import Published
 from compression_order.statistics import paired
 from compression_order.statistics.estimates import Sample
 from compression_order.statistics.paired import Array
 
-TRAINING = ("distill", "finetune")
-PREDICATES = {"prune after quantize": ("prune",), "train after quantize": TRAINING}
-
-
-def holds(row: str, predicate: str, kinds: Mapping[str, str]) -> bool | None:
-    """Whether a stage of the predicate stands after a quantization; None without both.
-
-    The recovery inside a pruning is part of it, not a training of its own.
-    """
-    its = [kinds.get(token, "") for token in orderings.split(row)]
-    wanted = PREDICATES[predicate]
-    if "quantize" not in its or not any(kind in wanted for kind in its):
-        return None
-    return any(kind in wanted for kind in its[its.index("quantize") :])
+# what stands after a quantization where the predicate holds
+PREDICATES = {
+    "prune after quantize": quantized_first.PRUNING,
+    "train after quantize": quantized_first.TRAINING,
+}
 
 
 def split(
     rows: Sequence[str], predicate: str, kinds: Mapping[str, str]
 ) -> tuple[list[str], list[str]] | None:
     """The rows where a predicate holds and those where it does not; None without both."""
-    told = {row: holds(row, predicate, kinds) for row in rows}
+    told = {row: quantized_first.holds(row, PREDICATES[predicate], kinds) for row in rows}
     yes = [row for row, it in told.items() if it is True]
     no = [row for row, it in told.items() if it is False]
     return (yes, no) if yes and no else None

@@ -16,7 +16,9 @@ def write(asked: Asked, csv: Path, markdown: Path, moved: Path | None) -> None:
         markdown: the same rows for reading.
         moved: every pipeline against its parent; None: not written.
     """
-    made = table.build(asked.rows, asked.records, asked.refused, asked.figures, asked.arms)
+    made = table.build(
+        asked.rows, asked.records, asked.refused, asked.figures, asked.kinds, asked.arms
+    )
     files.write_text(csv, table.to_csv(made))
     files.write_text(markdown, page.markdown(asked.study, made, asked.records, asked.figures))
     if moved:

@@ -6,7 +6,7 @@ from pathlib import Path
 from compression_order import orderings
 from compression_order.common.errors import HarnessError
 from compression_order.common.writing import MISSING
-from compression_order.results.changes import PERCENT
+from compression_order.results.column import PERCENT
 from compression_order.results.stored_table import Cells
 from compression_order.study.study import Study
 

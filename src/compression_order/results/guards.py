@@ -13,15 +13,14 @@ import numpy as np
 
 from compression_order import orderings
 from compression_order.common.errors import HarnessError
-from compression_order.results.records import Record, Task, folder, read
-from compression_order.statistics import paired
+from compression_order.results import cards
+from compression_order.results.readings import Source
+from compression_order.results.records import Record, folder, read
 
 SAME_FACTOR = 1e-6  # relative: perplexities that agree so well are not two measurements
-ONE_ANSWER = 0.99  # share of equal choices from which a task says nothing
-DEGENERATE = 0.5  # share of empty or repetitive texts from which answers say nothing
 FEWEST_MULTIPLES = 3  # rows that one stage multiplies alike: two may agree by chance
-FEWEST_SAMPLES = 20  # with fewer samples equal choices are no surprise
 
+Entry = tuple[Source, str]  # and the text, question set, metric or key
 Records = dict[str, tuple[Record, ...]]  # pipeline -> one record a seed
 
 
@@ -43,7 +42,7 @@ def load(
         for p in pipelines
     }
     base = rows[orderings.BASE][0]
-    samples = {key: (sample, "base") for key, sample in _samples(base).items()}
+    samples = {key: (sample, orderings.BASE) for key, sample in _samples(base).items()}
     for records in rows.values():
         for record in records:
             _require_same_sample(results, record, samples)
@@ -53,38 +52,35 @@ def load(
 
 
 def _require_same_sample(
-    results: Path, record: Record, samples: dict[tuple[str, str], tuple[str, str]]
+    results: Path, record: Record, samples: dict[Entry, tuple[str, str]]
 ) -> None:
-    """Refuse a record about another sample; base may leave fidelity's to the next row."""
+    """Refuse a record about another sample; base may leave a distance to the next row."""
     at, found = folder(results, record), _samples(record)
-    for name, part in sorted(found.keys() ^ samples.keys()):
-        if name != "fidelity.json":
+    for source, part in sorted(
+        found.keys() ^ samples.keys(), key=lambda its: (its[0].file, its[1])
+    ):
+        if source.of_base() is None:
             raise HarnessError(
-                f"{at / name}: {part!r} is in only one of {record.pipeline} and base; delete the "
-                "files that are of an older study and run again"
+                f"{at / source.file}: {part!r} is in only one of {record.pipeline} and base; "
+                "delete the files that are of an older study and run again"
             )
-    for (name, part), sample in found.items():
-        expected, owner = samples.setdefault((name, part), (sample, record.pipeline))
+    for (source, part), sample in found.items():
+        expected, owner = samples.setdefault((source, part), (sample, record.pipeline))
         if sample != expected:
             raise HarnessError(
-                f"{at / name}: sample_sha256 of {part!r} is {sample} but {owner} was scored on "
-                f"{expected}; delete the file and run again, so that all rows share one sample"
+                f"{at / source.file}: sample_sha256 of {part!r} is {sample} but {owner} was scored "
+                f"on {expected}; delete the file and run again, so that all rows share one sample"
             )
 
 
-def _samples(record: Record) -> dict[tuple[str, str], str]:
-    """(file, text or task) -> hash of what was scored, and into how many units it was cut."""
-    samples = {
-        ("perplexity.json", text): f"{entry.sample} ({len(entry.losses)} {entry.protocol})"
-        for text, entry in record.perplexity.items()
+def _samples(record: Record) -> dict[Entry, str]:
+    """Source and part -> what was scored, and into how many units it was cut."""
+    return {
+        (source, part): reading.scored
+        for source, its in record.readings.items()
+        for part, reading in its.items()
+        if reading.scored is not None
     }
-    for task, result in record.tasks.items():
-        samples["lm_eval.json", task] = f"{result.sample} ({len(result.correct)} questions)"
-    for metric, verdicts in record.judged.items():
-        samples["judge.json", metric] = f"{verdicts.sample} ({len(verdicts.scores)} answers)"
-    if record.fidelity:
-        samples["fidelity.json", "kl"] = record.fidelity.sample
-    return samples
 
 
 def _require_finite_base(results: Path, base: Record) -> None:
@@ -112,55 +108,11 @@ def findings(records: Records) -> dict[str, list[str]]:
 
 
 def suspicious(record: Record) -> Iterator[str]:
-    """Results of one checkpoint that no working model gives."""
-    for text, entry in record.perplexity.items():
-        if not math.isfinite(entry.value):
-            yield f"ppl_{text} is not finite"
-    if record.fidelity and not math.isfinite(record.fidelity.kl):
-        yield "kl is not finite"
-    if record.fidelity and not math.isfinite(record.fidelity.top1):
-        yield "top1 is not finite"
-    for task, result in record.tasks.items():
-        yield from suspicious_task(task, result)
-    for metric, verdicts in record.judged.items():
-        answers = len(verdicts.scores)
-        if answers >= FEWEST_SAMPLES and np.ptp(verdicts.scores) == 0:
-            yield f"{metric}: one verdict, {verdicts.value:.3f}, for all {answers} answers"
-
-
-def suspicious_task(task: str, result: Task) -> Iterator[str]:
-    """Answers to one question set that no working model gives."""
-    samples = len(result.correct)
-    if not math.isfinite(result.accuracy):
-        yield f"acc_{task} is not finite"
-        return
-    right = float(result.correct.sum())
-    if not result.graded and below_chance(round(right), samples, result.chance):
-        yield (
-            f"acc_{task} {result.accuracy:.3f} is below chance {result.chance:.3f} "
-            "beyond its 95% interval"
-        )
-    share = np.unique(result.choice, return_counts=True)[1].max() / samples
-    if share >= ONE_ANSWER and samples >= FEWEST_SAMPLES:
-        yield f"acc_{task}: one answer for {share:.1%} of {samples} questions"
-    broken = sum(map(_degenerate, result.answers)) / samples
-    if broken >= DEGENERATE and samples >= FEWEST_SAMPLES:
-        yield f"acc_{task}: {broken:.1%} of {samples} answers are empty or repeat one word"
-
-
-def below_chance(right: int, samples: int, chance: float) -> bool:
-    """Whether a share of right answers is below chance beyond its 95% interval."""
-    # the interval holds the share: only a lower one needs it
-    return right < chance * samples and paired.binomial_interval(right, samples)[1] < chance
-
-
-def _degenerate(answer: str) -> bool:
-    """Whether a text is empty, or one word or one character over and over."""
-    words = answer.split()
-    for parts in (words, "".join(words)):
-        if len(parts) > 2 and len(set(parts)) == 1:
-            return True
-    return not words
+    """Results of one checkpoint that no working model gives, as the cards have them checked."""
+    for card in cards.of_readings(record.readings):
+        reading = record.reading(card.source, card.entry)
+        if card.guard and reading:
+            yield from card.guard(card.name, reading)
 
 
 def constant_multiples(record: Record, others: Sequence[Record]) -> Iterator[str]:

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from compression_order import orderings
-from compression_order.common.writing import MISSING, grid, show
-from compression_order.results import published, table
+from compression_order.common.writing import MISSING, grid
+from compression_order.results import cards, published
+from compression_order.results.column import Card, Shown
 from compression_order.results.guards import Records
 from compression_order.results.table import Row, Table
 
@@ -14,16 +15,15 @@ from compression_order.results.table import Row, Table
 def markdown(study: str, made: Table, records: Records, figures: published.Published | None) -> str:
     """The table for reading: caption, fewer columns, notes, fixed settings, columns of the CSV."""
     notes = [f"- `{r['pipeline']}`: {r['note']}" for r in made.rows if r["note"] != "ok"]
-    registry = [[f"`{c.name}`", c.unit or "-", c.description] for c in table.REGISTRY]
+    meanings = [[f"`{c.name}`", c.unit or "-", c.meaning] for c in cards.CARDS]
     blocks = [
         f"# {study}: {len(made.rows)} pipelines",
         caption(records, figures),
-        grid([[title for title, _ in reading_row(made, row)] for row in made.rows[:1]]
-             + [[cell for _, cell in reading_row(made, row)] for row in made.rows]),
+        grid(reading_table(made)),
         "\n".join(["Notes:", "", *notes]) if notes else "Notes: no guard found anything.",
         "\n".join(["Fixed settings, as recorded in `checkpoint.json`:", "", *fixed(records)]),
         "## Columns of table.csv",
-        grid([["column", "unit", "meaning"], *registry]),
+        grid([["column", "unit", "meaning"], *meanings]),
     ]  # fmt: skip
     return "\n\n".join(blocks) + "\n"
 
@@ -60,41 +60,32 @@ def caption(records: Records, figures: published.Published | None) -> str:
     )
 
 
-def reading_row(made: Table, row: Row) -> Iterator[tuple[str, str]]:
-    """(title, cell) of the columns that are worth a reader's eye."""
+def reading_table(made: Table) -> list[list[str]]:
+    """The columns that are worth a reader's eye, without those that are n/a in every row."""
+    filled = {column.name: column for column in made.filled}
+    shown = [(c, c.shown) for c in filled.values() if c.shown and not c.shown.within]
+    heading = [
+        shown.title + (" (x base)" if f"{c.name}_ratio" in filled else "") for c, shown in shown
+    ]
+    return [heading, *([_told(c, its, row, filled) for c, its in shown] for row in made.rows)]
 
-    def cell(name: str, digits: int, scale: float = 1.0) -> str:
-        value = row.get(name)
-        return show(value * scale if isinstance(value, int | float) else value, digits)
 
-    def spread(name: str, digits: int, scale: float = 1.0) -> str:
-        sd = cell(f"{name}_sd", digits, scale)
-        return "" if sd == MISSING else f" [sd {sd}]"
-
-    yield "pipeline", str(row["pipeline"])
-    if row["arm"]:
-        yield "arm", str(row["arm"])
-    yield "MiB", cell("size_mib", 1)
-    yield "ratio", cell("compression_ratio", 2)
-    yield "params, M", cell("parameters", 1, 1e-6)
-    for text in made.texts:
-        name = f"ppl_{text}"
-        ratio = f"({cell(f'{name}_ratio', 3)} ± {cell(f'{name}_ratio_se', 3)})"
-        perplexity = f"{cell(name, 2)}{spread(name, 2)} {ratio}"
-        yield f"ppl {text} (x base)", MISSING if cell(name, 2) == MISSING else perplexity
-    yield "KL", cell("kl", 3) + spread("kl", 3)
-    yield "top-1", cell("top1", 3)
-    for task in made.tasks:
-        name = f"acc_{task}"
-        accuracy = f"{cell(name, 1, 100)}{spread(name, 1, 100)} ± {cell(f'{name}_se', 1, 100)}"
-        yield f"{task}, %", MISSING if cell(name, 1) == MISSING else accuracy
-    for metric in made.judged:
-        score = f"{cell(metric, 3)}{spread(metric, 3)} ± {cell(f'{metric}_se', 3)}"
-        yield metric, MISSING if cell(metric, 3) == MISSING else score
-    yield "Q before P", cell("q_before_p", 0)
-    yield "Q before KD", cell("q_before_kd", 0)
-    yield "published ppl", cell("published_perplexity", 2)
-    yield "published MiB", cell("published_size_mib", 0)
+def _told(column: Card, shown: Shown, row: Row, filled: Mapping[str, Card]) -> str:
+    """A cell with what stands beside it: spread over seeds, standard error, ratio to base."""
+    name = column.name
+    told = shown.number(row.get(name))
+    if told == MISSING:
+        return told
+    sd = shown.number(row.get(f"{name}_sd"))
+    if sd != MISSING:
+        told += f" [sd {sd}]"
+    if f"{name}_se" in filled:
+        told += f" ± {shown.number(row.get(f'{name}_se'))}"
+    ratio = filled.get(f"{name}_ratio")
+    if ratio and ratio.shown:
+        value, se = row.get(ratio.name), row.get(f"{ratio.name}_se")
+        told += f" ({ratio.shown.number(value)} ± {ratio.shown.number(se)})"
+    return told
 
 
 def fixed(records: Records) -> Iterator[str]:

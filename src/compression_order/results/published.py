@@ -107,6 +107,18 @@ def left_out(path: Path, study: str) -> list[tuple[int, str, str, str]]:
     return [(count, *reason) for reason, count in counts.items()]
 
 
+def lines_of(
+    path: Path, study: str, pipeline: str, metric: str
+) -> list[tuple[int, dict[str, str]]]:
+    """Line number and fields of every figure of a pipeline and metric, usable or not.
+
+    Raises:
+        HarnessError: no such file or study, or an unknown trust flag.
+    """
+    lines = _of_study(path, study)
+    return [(n, its) for n, its in lines if (its["pipeline"], its["metric"]) == (pipeline, metric)]
+
+
 def _of_study(path: Path, study: str) -> list[tuple[int, dict[str, str]]]:
     """Line number and fields of the records of one study, at least one."""
     every = _lines(path)

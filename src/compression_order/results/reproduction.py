@@ -56,7 +56,8 @@ def read(asked: Study, path: Path, results: Path, make: str) -> tuple[Cells, Rec
     available = [row for row in asked.plan.rows if row not in asked.plan.refused]
     records = guards.load(results, available, asked.seeds, asked.judge is not None)
     require_model(asked, path, records, make)
-    made = table.build(asked.plan.rows, records, asked.plan.refused, None, asked.plan.arms)
+    plan = asked.plan
+    made = table.build(plan.rows, records, plan.refused, None, asked.kinds, plan.arms)
     stored_table.require_same(path, cells, made, results, make)
     return cells, records
 

@@ -20,6 +20,7 @@ class Asked:
     rows: list[str]
     refused: Mapping[str, str]
     arms: Mapping[str, list[str]]
+    kinds: Mapping[str, str]
     records: Records
     figures: Published | None
 
@@ -38,6 +39,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     study.add_argument(
         "--arms", nargs="*", default=[], metavar="ARM=PIPELINE,PIPELINE",
         help="arms of the study with their rows (default: none)",
+    )  # fmt: skip
+    study.add_argument(
+        "--kinds", nargs="*", default=[], metavar="TOKEN=KIND",
+        help="what each stage is: prune, distill, finetune or quantize (default: not known)",
     )  # fmt: skip
     study.add_argument(
         "--judged", action="store_true", help="read the verdicts of the judge too (default: no)"
@@ -62,7 +67,8 @@ def read(args: argparse.Namespace) -> Asked:
     available = [r for r in args.rows if r not in refused]
     records = guards.load(args.results, available, args.seeds, args.judged)
     figures = published.read(args.published_csv, args.published) if args.published else None
-    return Asked(args.study, args.rows, refused, arms, records, figures)
+    kinds = pairs("--kinds", args.kinds)
+    return Asked(args.study, args.rows, refused, arms, kinds, records, figures)
 
 
 def pairs(flag: str, pairs: Sequence[str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from compression_order import orderings
 from compression_order.common.errors import HarnessError
 from compression_order.common.writing import MISSING
 from compression_order.orderings import Rows
-from compression_order.results import guards
+from compression_order.results import checks, guards
 from compression_order.results.claims import Measure
 from compression_order.results.guards import Records
 from compression_order.results.records import Record
@@ -245,7 +245,7 @@ def useless(task: str, fit: Mapping[str, Sequence[Record]]) -> str | None:
     else:
         low, _ = paired.binomial_interval(round(right), samples)
     if low <= base.chance:
-        return f"base, {base.accuracy:.3f}, is not above chance, {base.chance:.3f}, at 95%"
+        return f"base, {base.value:.3f}, is not above chance, {base.chance:.3f}, at 95%"
     degenerate = list(_degenerate(task, fit))
     shown = ", ".join(degenerate[:3]) + (", ..." if len(degenerate) > 3 else "")
     return f"degenerate answers of {shown}" if degenerate else None
@@ -253,5 +253,5 @@ def useless(task: str, fit: Mapping[str, Sequence[Record]]) -> str | None:
 
 def _degenerate(task: str, fit: Mapping[str, Sequence[Record]]) -> Iterator[str]:
     for name, records in fit.items():
-        if any([*guards.suspicious_task(task, record.tasks[task])] for record in records):
+        if any([*checks.answers(task, record.tasks[task])] for record in records):
             yield name

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from compression_order.common.errors import HarnessError
-from compression_order.common.writing import MISSING, show
-from compression_order.results.table import Column, Table
+from compression_order.common.writing import MISSING
+from compression_order.results import cards, table
+from compression_order.results.column import Card
+from compression_order.results.table import Table
 
 Cells = list[dict[str, str]]
-FAMILIES = ("ppl_", "acc_")  # columns that a text or a question set brings
 
 
 def make_command(paths: Sequence[Path]) -> str:
@@ -106,14 +107,10 @@ def require_same(path: Path, cells: Cells, made: Table, results: Path, make: str
     Raises:
         HarnessError: a measured column is absent or too many, or a cell differs.
     """
-    measured = [
-        column
-        for column in made.columns
-        if column.name == "arm" or (column.digits is not None and "published" not in column.name)
-    ]
+    measured = [column for column in made.columns if column.ours]
     names = [column.name for column in measured]
     absent = [name for name in names if name not in cells[0]]
-    strange = [n for n in cells[0] if n.startswith(FAMILIES) and n not in names]
+    strange = [n for n in cells[0] if cards.is_of_texts_or_tasks(n) and n not in names]
     again = f"give the table of this study, or run `{make}`"
     if absent or strange:
         what = f"lacks the column {absent[0]}" if absent else f"has the column {strange[0]}"
@@ -125,7 +122,7 @@ def require_same(path: Path, cells: Cells, made: Table, results: Path, make: str
     expected = {str(row["pipeline"]): row for row in made.rows}
     for cell in cells:
         for column in measured:
-            ours = show(expected[cell["pipeline"]].get(column.name), column.digits)
+            ours = table.cell(column, expected[cell["pipeline"]])
             if not _agree(cell[column.name], ours, column):
                 raise HarnessError(
                     f"{path}: {column.name} of {cell['pipeline']} is {cell[column.name]} but the "
@@ -134,7 +131,7 @@ def require_same(path: Path, cells: Cells, made: Table, results: Path, make: str
                 )
 
 
-def _agree(stored: str, ours: str, column: Column) -> bool:
+def _agree(stored: str, ours: str, column: Card) -> bool:
     """Whether two cells are equal, but for the last digit (another machine rounds differently)."""
     if stored == ours or MISSING in (stored, ours) or column.digits is None:
         return stored == ours

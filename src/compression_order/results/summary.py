@@ -18,21 +18,12 @@ from compression_order import orderings
 from compression_order.common import files
 from compression_order.common.errors import HarnessError
 from compression_order.common.writing import MISSING, count
-from compression_order.results import published, stored_table
+from compression_order.results import cards, published, stored_table
 from compression_order.results.guards import Records
 from compression_order.statistics import estimates, multiplicity, paired
 from compression_order.statistics.estimates import Sample
 
 WIDTH = 120  # columns of the terminal
-# table.csv's name -> (title, decimals, scale) of what the terminal shows
-SHOWN = {
-    "size_mib": ("MiB", 1, 1.0),
-    "compression_ratio": ("ratio", 2, 1.0),
-    "parameters": ("params_M", 1, 1e-6),
-    "kl": ("KL", 3, 1.0),
-    "top1": ("top1_%", 1, 100.0),
-    "published_perplexity": ("published_ppl", 2, 1.0),
-}
 
 
 @dataclass(frozen=True)
@@ -84,22 +75,17 @@ def arms(cells: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def compact(cells: pd.DataFrame) -> str:
-    """The table in as many blocks as the width of the terminal asks for."""
-    shown = pd.DataFrame({"pipeline": cells["pipeline"]})
+    """The table in as many blocks as the width of the terminal asks for.
+
+    A column that is n/a in every row is left out.
+    """
+    found = {}
     for name in cells.columns:
-        title, digits, scale = SHOWN.get(name, ("", 0, 1.0))
-        if name.startswith("ppl_") and not name.endswith(("_se", "_sd")):
-            title, digits = name, 3 if name.endswith("_ratio") else 2
-        elif name.startswith("acc_") and not name.endswith(("_se", "_sd")):
-            title, digits, scale = f"{name.removeprefix('acc_')}_%", 1, 100.0
-        if title:
-            shown[title] = [rounded(cell, digits, scale) for cell in cells[name]]
-    return str(shown.set_index("pipeline").rename_axis(None).to_string(line_width=WIDTH))
-
-
-def rounded(cell: str, digits: int, scale: float) -> str:
-    """A cell of table.csv with fewer decimals."""
-    return cell if cell == MISSING else f"{float(cell) * scale:.{digits}f}"
+        card = cards.of_column(name)
+        if card and card.shown and any(cells[name] != MISSING):
+            found[card.shown.terminal] = [card.shown.text(cell) for cell in cells[name]]
+    shown = pd.DataFrame(found).set_index("pipeline").rename_axis(None)
+    return str(shown.to_string(line_width=WIDTH))
 
 
 def notes(cells: pd.DataFrame) -> Iterator[str]:
@@ -173,7 +159,9 @@ def spread(orders: Ranking) -> str:
     )
 
 
-def split(orders: Ranking, figures: published.Published | None) -> str:
+def split(
+    orders: Ranking, q_first: Mapping[str, bool | None], figures: published.Published | None
+) -> str:
     """Whether quantizing before pruning is worse, and by the published size.
 
     The factor is the lowest perplexity of the orders with Q before P over the highest of the
@@ -181,7 +169,7 @@ def split(orders: Ranking, figures: published.Published | None) -> str:
     separable, and the factor is at least the square root of the published one (half the
     published effect on the log scale); otherwise the sentence says which of these fails.
     """
-    early, late = groups(orders.names)
+    early, late = groups(orders.names, q_first)
     if not early or not late:
         return "not testable in this study, it has no full orders with Q before P and after P"
     low, high = early[0], late[-1]
@@ -200,11 +188,22 @@ def split(orders: Ranking, figures: published.Published | None) -> str:
     return f"{verdict}; {here} ({orders.text}); {beside}"
 
 
-def groups(pipelines: Sequence[str]) -> tuple[list[str], list[str]]:
+def groups(
+    pipelines: Sequence[str], q_first: Mapping[str, bool | None]
+) -> tuple[list[str], list[str]]:
     """The pipelines with Q before P and those with Q after P, each in the order given."""
-    early = [p for p in pipelines if orderings.before(p, "Q", "P") is True]
-    late = [p for p in pipelines if orderings.before(p, "Q", "P") is False]
+    early = [p for p in pipelines if q_first[p] is True]
+    late = [p for p in pipelines if q_first[p] is False]
     return early, late
+
+
+def q_first(cells: pd.DataFrame) -> dict[str, bool | None]:
+    """Which rows have Q before P, as the table says; None without both."""
+    told = {"yes": True, "no": False}
+    return {
+        row: told.get(cell)
+        for row, cell in zip(cells["pipeline"], cells["q_before_p"], strict=True)
+    }
 
 
 def published_factor(figures: published.Published | None) -> float | None:
@@ -213,7 +212,8 @@ def published_factor(figures: published.Published | None) -> float | None:
         return None
     values = {p: figures.value(p, "perplexity") for p in permutations_of_all(list(figures.figures))}
     known = {p: value for p, value in values.items() if value is not None}
-    early, late = groups(list(known))
+    # published pipelines have the names P, KD and Q
+    early, late = groups(list(known), {p: orderings.before(p, "Q", "P") for p in known})
     if not early or not late:
         return None
     return min(known[p] for p in early) / max(known[p] for p in late)
@@ -258,5 +258,5 @@ def told(
             yield f"Arm {arm}:"
         yield f"Best order at full compression: {best(orders)}."
         yield f"Spread between orders at full compression: {spread(orders)}."
-        yield f"Published split (Q before P collapses): {split(orders, figures)}."
+        yield f"Published split (Q before P collapses): {split(orders, q_first(cells), figures)}."
     yield f"Process start, imports and loading: {overhead(results)}."

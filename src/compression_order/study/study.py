@@ -110,6 +110,11 @@ class Study:
         entry = self.teacher_model
         return model_path(entry.name) if entry else None
 
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Token -> kind of stage."""
+        return {token: stage.kind for token, stage in self.stages.items()}
+
     def of_kind(self, kind: str) -> list[str]:
         """The tokens of one kind of stage."""
         return [token for token, stage in self.stages.items() if stage.kind == kind]
@@ -275,6 +280,7 @@ class Study:
             *("--rows", *self.plan.rows),
             *(["--refused", *refused] if refused else []),
             *(["--arms", *arms] if arms else []),
+            *("--kinds", *(f"{token}={kind}" for token, kind in self.kinds.items())),
             *(["--judged"] if self.judge else []),
         ]
 

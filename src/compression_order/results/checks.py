@@ -1,0 +1,64 @@
+"""What one reading of one checkpoint must not say: results that no working model gives.
+
+A card names the check of its column. Checks that look at several rows are in guards.py.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from compression_order.results.readings import Judged, Measured, Perplexity, Task
+from compression_order.statistics import paired
+
+ONE_ANSWER = 0.99  # share of equal choices from which a task says nothing
+DEGENERATE = 0.5  # share of empty or repetitive texts from which answers say nothing
+FEWEST_SAMPLES = 20  # with fewer samples equal choices are no surprise
+
+
+def finite(column: str, reading: Measured | Perplexity) -> Iterator[str]:
+    """A number that is not one."""
+    if not math.isfinite(reading.value):
+        yield f"{column} is not finite"
+
+
+def answers(column: str, reading: Task) -> Iterator[str]:
+    """Answers to one question set that are worse than guessing, or all alike."""
+    samples = len(reading.correct)
+    if not math.isfinite(reading.value):
+        yield f"{column} is not finite"
+        return
+    right = float(reading.correct.sum())
+    if not reading.graded and below_chance(round(right), samples, reading.chance):
+        yield (
+            f"{column} {reading.value:.3f} is below chance {reading.chance:.3f} "
+            "beyond its 95% interval"
+        )
+    share = np.unique(reading.choice, return_counts=True)[1].max() / samples
+    if share >= ONE_ANSWER and samples >= FEWEST_SAMPLES:
+        yield f"{column}: one answer for {share:.1%} of {samples} questions"
+    broken = sum(map(_degenerate, reading.answers)) / samples
+    if broken >= DEGENERATE and samples >= FEWEST_SAMPLES:
+        yield f"{column}: {broken:.1%} of {samples} answers are empty or repeat one word"
+
+
+def verdicts(column: str, reading: Judged) -> Iterator[str]:
+    """A judge that says the same of every answer."""
+    samples = len(reading.scores)
+    if samples >= FEWEST_SAMPLES and np.ptp(reading.scores) == 0:
+        yield f"{column}: one verdict, {reading.value:.3f}, for all {samples} answers"
+
+
+def below_chance(right: int, samples: int, chance: float) -> bool:
+    """Whether a share of right answers is below chance beyond its 95% interval."""
+    # the interval holds the share: only a lower one needs it
+    return right < chance * samples and paired.binomial_interval(right, samples)[1] < chance
+
+
+def _degenerate(answer: str) -> bool:
+    """Whether a text is empty, or one word or one character over and over."""
+    words = answer.split()
+    for parts in (words, "".join(words)):
+        if len(parts) > 2 and len(set(parts)) == 1:
+            return True
+    return not words
