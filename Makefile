@@ -109,8 +109,12 @@ QUANT_OUT = $(if $(filter 1,$(QUANT)),, and not quant)
 JUDGE ?= $(if $(wildcard .venv-judge/judge.lock),1,0)
 JUDGE_OUT = $(if $(filter 1,$(JUDGE)),, and not judge)
 
+# One process a core, each with one thread; a file of tests stays in one process.
+WORKERS ?= auto
+PYTEST = OMP_NUM_THREADS=1 $(IN_ENV) pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 test: lint ## Check format, lint and types, then run the tests; SLOW=1 the slow ones too, SLOW=only alone
-	$(IN_ENV) pytest $(TESTS) -m "not cluster and not engine$(SLOW_OUT)$(QUANT_OUT)$(JUDGE_OUT)"
+	$(PYTEST) $(TESTS) -m "not cluster and not engine$(SLOW_OUT)$(QUANT_OUT)$(JUDGE_OUT)"
 
 slurm-test: dev-env controller ## Start Slurm here (root: installs it), run the workflow on it, break things
 	@missing=; for program in munged slurmctld slurmd sbatch; do \

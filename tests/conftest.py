@@ -10,6 +10,12 @@ from lab import ROOT, Lab, fetched
 pytest_plugins = ["engine_fixtures"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: the last to end is then a short one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _products_as_in_a_stage() -> None:
     """Tests that compute in this process multiply as the CLIs do, in whatever order they run."""

@@ -1,10 +1,10 @@
 """The law of the house: which room may import which, and what lies outside a room."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
-import tomllib
 from lab import ROOT
 from rooms import ROOMS
 
@@ -38,7 +38,7 @@ def imports(path: Path) -> set[str]:
 
 def room(module: str) -> str:
     """The room of a module; the package itself is of none."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 GRAPH = {module: imports(path) for module, path in MODULES.items()}

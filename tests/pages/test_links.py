@@ -8,7 +8,12 @@ from lab import ROOT
 from tree import top_folders
 
 PAGES = sorted(
-    chain(*(ROOT.glob(its) for its in ("README.md", "CONTRIBUTING.md", "[a-z]*/README.md", "docs/*.md")))
+    chain(
+        *(
+            ROOT.glob(its)
+            for its in ("README.md", "CONTRIBUTING.md", "[a-z]*/README.md", "docs/*.md")
+        )
+    )
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FILE = re.compile(rf"(?<![\w./-])(?:{'|'.join(top_folders())})/[\w./*-]*[\w*/]")

@@ -9,6 +9,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -16,12 +17,13 @@ from pathlib import Path
 import pytest
 import yaml
 from lab import ROOT
+from workflow_fixtures import SMOKE
 
 from compression_order.study import parse
 
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.M | re.S)
-# `make test` runs this test, it cannot run itself; the tests of image and cluster run the others
-ELSEWHERE = ("make test", "make slurm-test", "make image", "docker ")
+# `make test` runs this test, it cannot run itself; other tests run the rest
+ELSEWHERE = ("make test", "make slurm-test", "make image", "docker ", "make smoke")
 # test_slurm.py runs what stands in a block with one of these words
 ELSEWHERE_BLOCK = ("profiles/slurm",)
 FULL = os.environ.get("FULL") == "1"
@@ -46,13 +48,15 @@ def checkout(tmp_path_factory):
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
     for name in filter(None, tracked.stdout.decode().split("\0")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes((ROOT / name).read_bytes())
+        # with its time: `make` installs the command anew where pyproject.toml is newer
+        shutil.copy2(ROOT / name, folder / name)
     if (ROOT / ".venv").exists():
         (folder / ".venv").symlink_to(ROOT / ".venv")
     if not FULL:
         paths = [folder / "config.yaml", folder / "studies/overlays/quick.yaml"]
         name = yaml.safe_load(paths[0].read_text())["study"]
-        quick = {**parse.read(paths, folder).config, "study": name}
+        file = parse.read(paths, folder).file
+        quick = {**file.model_dump(exclude_unset=True), "study": name}
         paths[0].write_text(yaml.safe_dump(quick, sort_keys=False))
     return folder
 
@@ -82,6 +86,34 @@ def test_the_readme_has_commands():
         "make test",
         "snakemake --cores 1 results/table.csv",
     } <= set(commands())
+
+
+def test_make_smoke_is_the_run_that_tests_share():
+    """`workflow_fixtures.finished` runs it; one more would show nothing new."""
+    done = run("make --dry-run smoke", ROOT)
+    assert done.returncode == 0, done.stderr
+    words = done.stdout[done.stdout.index("snakemake ") :].split()
+    assert words[1:3] == ["results/smoke/table.csv", "results/smoke/findings.md"]
+    assert words[words.index("--configfile") + 1] == SMOKE
+
+
+def rows(page: str) -> dict[str, list[str]]:
+    """Pipeline -> its cells, of the first table of a page with pipelines."""
+    table = re.search(r"^\| pipeline .*?\n(?=\n)", (ROOT / page).read_text(), re.M | re.S)
+    assert table
+    lines = [line.strip("| ").split(" | ") for line in table[0].splitlines()]
+    return {line[0]: line[1:] for line in lines if line[1:]}
+
+
+def test_the_short_table_is_part_of_the_full_one():
+    full, short = rows("docs/results.md"), rows("README.md")
+    assert len(short) == 1 + 7  # the heading and the rows
+    for pipeline, cells in short.items():
+        assert set(cells) <= set(full[pipeline]), pipeline
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
 @pytest.mark.slow

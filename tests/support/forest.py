@@ -46,7 +46,7 @@ def lines() -> list[dict[str, Any]]:
 
 
 def line(order: str, lowest: str, ratio: float, low: float, high: float) -> dict[str, Any]:
-    """One line of the figure, rounded as it is told."""
+    """One line of the figure, rounded so that the last digits of a machine do not show."""
     told = "1" if order == lowest else f"{ratio:.3f} ({low:.3f} to {high:.3f})"
     numbers = {"ratio": round(ratio, 4), "low": round(low, 4), "high": round(high, 4)}
     return {"order": order, "told": told, **numbers}

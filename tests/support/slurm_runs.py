@@ -1,4 +1,4 @@
-"""The smoke study with one long training more, run here and on a Slurm."""
+"""Some pipelines of the smoke study and one long training, run here and on a Slurm."""
 
 import json
 import os
@@ -17,25 +17,27 @@ import yaml
 from lab import steps_done
 from slurm_cluster import CONTROLLER, Cluster, SlurmJob, running, wait_until
 from slurm_cluster import cannot_start as cluster_cannot_start
-from workflow_fixtures import NODES, ROOT, SMOKE, TABLE, Copy, link_archives, repository
+from workflow_fixtures import ROOT, SMOKE, TABLE, Copy, link_archives, repository
 
 LONG, STEPS = "L", 700  # a pruning with this many steps of recovery; about half a minute
+# stages side by side, stages after each other, and a prefix that two pipelines share
+ORDERINGS = ["P", "KD", "Q", "P-KD", "P-KD-Q", "Q-KD"]
 BLOCK = re.compile(r"^```sh\n(?=[^`]*profiles/slurm)(.*?)^```", re.M | re.S)
 
 
 def add_long_stage(study: dict[str, Any]) -> None:
-    """One pipeline more, so that there is a training long enough to be struck."""
+    """A few pipelines, and one with a training that is long enough to be struck."""
     long = json.loads(json.dumps(study["stages"]["P"]))
     long["recovery"]["steps"] = STEPS
     study["stages"][LONG] = long
-    study["orderings"] = [*NODES, LONG]
+    study["orderings"] = [*ORDERINGS, LONG]
 
 
 def prepared(target: Path) -> Copy:
     """A copy of the repository with the long stage, a snapshot a second, and its environments."""
     copy = repository(target)
     copy.change_study(add_long_stage)
-    copy.edit("src/compression_order/stage.py", "default=60,", "default=1,")
+    copy.edit("src/compression_order/stages/flags.py", "default=60,", "default=1,")
     link_archives(copy)
     (copy.root / ".venv").symlink_to(sys.prefix)
     (copy.root / ".venv-controller").symlink_to(CONTROLLER)

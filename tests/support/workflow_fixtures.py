@@ -4,7 +4,6 @@ One full smoke run is shared by all tests; each test that changes something take
 folder, with times and `.snakemake/` kept, so that Snakemake finds in it what it left.
 """
 
-import functools
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 from lab import ROOT
 
 SMOKE = "studies/smoke.yaml"
@@ -242,9 +242,8 @@ class Finished:
     seconds: float
 
 
-@functools.cache
-def finished_run(base: Path) -> Finished:
-    """Run the smoke study on two cores in a copy of the repository."""
+def finish(base: Path) -> None:
+    """Run the smoke study on two cores in a copy of the repository, below `base`."""
     copy = repository(base / "repository")
     link_archives(copy)
     (base / "recorder").mkdir()
@@ -254,19 +253,23 @@ def finished_run(base: Path) -> Finished:
     began = time.monotonic()
     done = copy.snakemake()
     assert done.returncode == 0, done.stdout[-4000:]
-    copy.env = {}
-    return Finished(copy, base / "records", done.stdout, time.monotonic() - began)
-
-
-_BASES: list[Path] = []
+    (base / "output").write_text(done.stdout)
+    (base / "seconds").write_text(str(time.monotonic() - began))
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The shared smoke run; one for all test files, whichever imports this fixture."""
-    if not _BASES:
-        _BASES.append(tmp_path_factory.mktemp("smoke"))
-    return finished_run(_BASES[0])
+    """The shared smoke run; one for all test files and for all processes that run tests."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / "smoke"
+    with FileLock(base / "smoke.lock"):
+        if not (folder / "seconds").exists():
+            folder.mkdir()
+            finish(folder)
+    said, seconds = (folder / "output").read_text(), float((folder / "seconds").read_text())
+    return Finished(Copy(folder / "repository"), folder / "records", said, seconds)
 
 
 @pytest.fixture

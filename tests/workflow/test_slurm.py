@@ -9,8 +9,20 @@ from pathlib import Path
 import pytest
 from slurm_cluster import NODES as HOSTS
 from slurm_cluster import Cluster, wait_until
-from slurm_runs import LONG, STEPS, Local, Login, block, cluster, command, local, prepared, struck
-from workflow_fixtures import ROWS, TABLES, content, parse_jobs
+from slurm_runs import (
+    LONG,
+    ORDERINGS,
+    STEPS,
+    Local,
+    Login,
+    block,
+    cluster,
+    command,
+    local,
+    prepared,
+    struck,
+)
+from workflow_fixtures import TABLES, content, parse_jobs
 
 __all__ = ["cluster", "local"]  # fixtures
 
@@ -64,8 +76,8 @@ def assert_each_job_ran_once(login: Login) -> None:
     for rule, count in PREPARING.items():
         assert len(login.jobs(f"^rule_{rule}(_wildcards|$)")) == count, rule
     stages, measures = login.jobs("^rule_compress"), login.jobs("^rule_measure")
-    assert len(stages) == len(ROWS)  # all but the base, and the long one
-    assert len(measures) == len(ROWS) + 1
+    assert len(stages) == len(ORDERINGS) + 1  # and the long one
+    assert len(measures) == len(ORDERINGS) + 2  # and the base
     assert len(names) == sum(PREPARING.values()) + len(stages) + len(measures)
 
 
@@ -152,7 +164,7 @@ def test_a_job_killed_for_its_memory_gets_more_and_the_gpus_it_asks_for(
 ):
     """Libraries alone take more than the first attempt is given here. The GPU is a stand-in."""
     login = Login(struck(local, tmp_path / "repository", "Q"), cluster)
-    login.copy.edit("src/compression_order/allotment.py", '"cpu": 1200', '"cpu": 400')
+    login.copy.edit("src/compression_order/workflow/resources.py", '"cpu": 1200', '"cpu": 400')
     target = "results/smoke/seed0/checkpoints/Q/checkpoint.json"
     asked = command("--set-resources", "compress:gpu=2").replace("results/table.csv", target)
     status, output = login.run(asked)
