@@ -324,9 +324,10 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # the published second pass leaves the very weights of one
     one, again = (root / f"seed0/evaluations/{row}" for row in ("SG50", "SG50-SG50_noop"))
     (again / "perplexity.json").write_text((one / "perplexity.json").read_text())
-    made = make(root, rows, "--published", "llm-compression")
-    assert made.returncode == 0, made.stderr
     path = ROOT / STUDIES["llm-compression.cpu"]
+    kinds = [f"{token}={kind}" for token, kind in parse.read([path], ROOT).kinds.items()]
+    made = make(root, rows, "--published", "llm-compression", "--kinds", *kinds)
+    assert made.returncode == 0, made.stderr
     done = ask("verdict", "--study", path, "--results", root)
     assert done.returncode == 0, done.stderr
     return root
