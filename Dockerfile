@@ -7,10 +7,11 @@
 ARG BASE=nvidia/cuda:13.0.3-base-ubuntu24.04@sha256:7c7413a56200486f71f181cad9310f6fd31b6bb21816ade15fc9c1e1e927a5c1
 
 FROM ${BASE} AS base
-# tini is the init process: it hands signals on and reaps what jobs leave behind
+# tini is the init process: it hands signals on and reaps what jobs leave behind; git fetches files
+# of GitHub repositories
 RUN export DEBIAN_FRONTEND=noninteractive \
     && apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates python3 tini \
+    && apt-get install --yes --no-install-recommends ca-certificates git python3 tini \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log
 
 
@@ -71,6 +72,7 @@ STOPSIGNAL SIGINT
 ENTRYPOINT ["tini", "-g", "--", "/opt/compression-order/docker/entrypoint.sh"]
 COPY --from=core-environment /opt/venv /opt/venv
 COPY --from=sources /opt/compression-order /opt/compression-order
+RUN ln -s /opt/compression-order/docker/compression-order /usr/local/bin/
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="compression-order" \

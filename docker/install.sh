@@ -17,8 +17,10 @@ PATH=$folder/bin:$PATH
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_FIND_LINKS=/wheels PIP_PROGRESS_BAR=off
 
 # An entry of a lock is a line `name==version ...` and the indented lines that follow it.
+# nvidia-ml-py is pure Python, and needed without a GPU too
 cuda_entries() {
-    awk -v want="$1" '/^[^ ]/ { is = ($0 ~ /^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==/) }
+    awk -v want="$1" '/^[^ ]/ { is = ($0 ~ /^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==/) &&
+            ($0 !~ /^nvidia-ml-py==/) }
         is == want' "$lock"
 }
 
