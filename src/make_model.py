@@ -8,7 +8,6 @@ real model in the smoke study and in tests, with the same chat template and file
 `--steps 0` the weights are random; without `--text` as well the tokenizer knows bytes only.
 """
 
-from dataclasses import fields
 from pathlib import Path
 
 from compression_order.assets import made
@@ -28,8 +27,8 @@ def parser() -> declare.Parser:
 
 def main() -> None:
     args = parser().parse_args()
-    asked = made.Asked(**{field.name: getattr(args, field.name) for field in fields(made.Asked)})
-    made.write(asked, args.threads, args.out)
+    its = declare.read(MadeModel, vars(args))
+    made.write(made.Asked(args.text, args.splits, **its.model_dump()), args.threads, args.out)
 
 
 if __name__ == "__main__":

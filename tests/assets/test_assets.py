@@ -391,7 +391,9 @@ def test_make_model_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_make_model_refuses_what_cannot_be(tmp_path: Path) -> None:
     out = ["--out", tmp_path / "m"]
     assert "--heads 3" in sentence(cli("make_model.py", "--heads", 3, "--steps", 0, *out))
-    assert "--vocabulary 9" in sentence(cli("make_model.py", "--vocabulary", 9, *out))
+    assert "--vocabulary: 9 must be at least 260" in sentence(
+        cli("make_model.py", "--vocabulary", 9, *out)
+    )
     assert "needs --text" in sentence(cli("make_model.py", *out))
     assert not (tmp_path / "m").exists()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import forest
+import methods_table
 import tree
 from lab import ROOT
 
@@ -14,6 +15,7 @@ from lab import ROOT
 PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("docs/figure.svg", forest.draw),
     ("docs/map.md", tree.write),
+    ("docs/methods-table.md", methods_table.write),
 )
 
 

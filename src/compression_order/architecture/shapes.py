@@ -1,10 +1,8 @@
 """Parameters, bytes and multiplications of a model from its configuration file alone.
 
 Pure arithmetic: no torch, no weights. `checkpoint/disk.py` counts the same on torch's meta device;
-tests/planning/test_plan.py holds the two together. The models are decoders of the Llama family:
-gated feed-forward blocks, RMS norms, grouped-query attention, no biases but Qwen2's on queries,
-keys and values and those that pruning may give to Llama's feed-forward blocks. Pruning may also
-leave every layer its own widths.
+tests/planning/test_plan.py holds the two together. What a family of models has is said in
+`families/`. Pruning may leave every layer its own widths, and give feed-forward blocks biases.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,29 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from compression_order.architecture import families
+from compression_order.architecture.families import llama
+from compression_order.architecture.families.family import FIELDS, LINEARS, UNCOUNTED, Family
 from compression_order.common import files
 from compression_order.common.errors import HarnessError
 
 FOLDER = files.WORKFLOW / "architectures"
 
-# model_type -> whether the linears of queries, keys and values have biases
-_QKV_BIAS = {"llama": False, "qwen2": True}
-_FIELDS = (
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "vocab_size",
-)
-
 
 class UnknownShape(HarnessError):
     """Nothing tells a model's shape before it is fetched."""
-
-
-# the linears of a decoder layer, in the order of `matrices`
-LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 @dataclass(frozen=True)
@@ -159,7 +145,8 @@ def named(name: str, folder: Path = FOLDER) -> Architecture:
     if not path.exists():
         raise UnknownShape(
             f"the model {name!r} has no architecture: write {folder.name}/{path.name} from the "
-            f"config.json of its checkpoint, or use one of: {', '.join(known())}"
+            f"config.json of its checkpoint (model_type {families.known()}), or use one of: "
+            f"{', '.join(known())}"
         )
     return from_config(files.read_json(path), str(path.relative_to(folder.parent)))
 
@@ -172,40 +159,45 @@ def from_config(config: Mapping[str, Any], source: str) -> Architecture:
         source: its name, for messages.
 
     Raises:
-        HarnessError: a field is missing, or the model is not of the family.
+        HarnessError: a field is missing, or the model is of no family known here.
     """
-    for field in (*_FIELDS, "model_type", "tie_word_embeddings"):
+    for field in (*FIELDS, "model_type", "tie_word_embeddings"):
         if field not in config:
             raise HarnessError(
                 f"{source}: the field {field!r} is missing; copy it from the model's config.json"
             )
-    for field in _FIELDS:
+    for field in FIELDS:
         if type(config[field]) is not int or config[field] < 1:
             raise HarnessError(
                 f"{source}: {field} is {config[field]!r}, not a whole number of at least 1; "
                 "copy it from the model's config.json"
             )
-    _require_family(config, source)
-    hidden, ffn, layers, heads, shared, vocabulary = (config[field] for field in _FIELDS)
+    family = _family(config, source)
+    hidden, ffn, layers, heads, shared, vocabulary = (config[field] for field in FIELDS)
     return Architecture(
         hidden=hidden,
         head_dim=config.get("head_dim") or hidden // heads,
         blocks=(Block(ffn, heads, shared),) * layers,
         vocabulary=vocabulary,
         tied=bool(config["tie_word_embeddings"]),
-        qkv_bias=_QKV_BIAS[config["model_type"]],
+        qkv_bias=family.qkv_bias,
     )
 
 
-def _require_family(config: Mapping[str, Any], source: str) -> None:
-    if config["model_type"] not in _QKV_BIAS:
+def _family(config: Mapping[str, Any], source: str) -> Family:
+    family = families.find(config["model_type"])
+    if family is None:
         raise HarnessError(
-            f"{source}: model_type {config['model_type']!r} has no formulas; "
-            f"use one of: {', '.join(_QKV_BIAS)}"
+            f"{source}: model_type {config['model_type']!r} has no formulas; use a model of one "
+            f"of: {families.known()}; or add the family (docs/add-a-family.md)"
         )
-    for field in ("attention_bias", "mlp_bias"):
+    for field in UNCOUNTED:
         if config.get(field):
-            raise HarnessError(f"{source}: {field} is true, which the formulas do not know")
+            raise HarnessError(
+                f"{source}: {field} is true, and the formulas count no such biases; use a model "
+                "without them"
+            )
+    return family
 
 
 def of_made(made: Any) -> Architecture:
@@ -219,7 +211,7 @@ def of_made(made: Any) -> Architecture:
         blocks=(Block(made.ffn, made.heads, made.key_value_heads),) * made.layers,
         vocabulary=made.vocabulary,
         tied=True,
-        qkv_bias=False,
+        qkv_bias=llama.FAMILY.qkv_bias,
     )
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 # In this order, so that the ids 0, 1 and 2 mean what they mean in SmolLM2.
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-BYTES = 256
 SEQUENCE, BATCH, LEARNING_RATE = 128, 16, 3.0e-3
 
 # ChatML as SmolLM2-Instruct has it, its system message included.
@@ -78,11 +77,6 @@ def check(asked: Asked) -> None:
         raise HarnessError(
             f"--hidden {asked.hidden} --heads {asked.heads} --key-value-heads "
             f"{asked.key_value_heads}: each must be a multiple of the next; correct them"
-        )
-    if asked.vocabulary < BYTES + len(SPECIALS):
-        raise HarnessError(
-            f"--vocabulary {asked.vocabulary}: {BYTES} bytes and {len(SPECIALS)} marks need "
-            f"{BYTES + len(SPECIALS)} ids; ask for more"
         )
     if asked.steps and not asked.text:
         raise HarnessError(f"--steps {asked.steps} needs --text to train on; name it")

@@ -21,16 +21,17 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from transformers import (
+    CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
-    LlamaConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    Qwen2Config,
 )
 
+from compression_order.architecture import families
+from compression_order.architecture.families.family import Family
 from compression_order.architecture.shapes import Architecture, Block
 from compression_order.checkpoint import masks
 from compression_order.common.errors import HarnessError
@@ -38,20 +39,21 @@ from compression_order.common.errors import HarnessError
 _OPEN = "allow_global_per_layer_attribute_access"
 
 
-@strict
-class LayeredLlamaConfig(LlamaConfig):
-    """Llama without the rule that its heads divide its hidden size; `head_dim` is stated."""
+def _layered_config(family: Family) -> Any:
+    """A configuration of a family with layers of their own widths; `head_dim` is stated."""
+    plain: Any = CONFIG_MAPPING[family.model_type]
 
-    def validate_architecture(self) -> None:
-        """Any widths: the weights decide."""
+    class Layered(plain):
+        if family.whole_heads:
+
+            def validate_architecture(self) -> None:
+                """Any widths: the weights decide."""
+
+    Layered.__name__ = Layered.__qualname__ = f"Layered{plain.__name__}"
+    return strict(Layered)
 
 
-@strict
-class LayeredQwen2Config(Qwen2Config):
-    """Qwen2 with layers of their own widths."""
-
-
-_LAYERED: dict[str, Any] = {"llama": LayeredLlamaConfig, "qwen2": LayeredQwen2Config}
+_LAYERED = {family.model_type: _layered_config(family) for family in families.FAMILIES}
 
 
 def is_plain(fields: Mapping[str, Any]) -> bool:
@@ -62,9 +64,10 @@ def is_plain(fields: Mapping[str, Any]) -> bool:
     """
     if fields.get("per_layer_config"):
         return False
-    return fields["model_type"] != "llama" or (
-        fields["hidden_size"] % fields["num_attention_heads"] == 0
-    )
+    family = families.find(fields["model_type"])
+    if family is None or not family.whole_heads:
+        return True
+    return bool(fields["hidden_size"] % fields["num_attention_heads"] == 0)
 
 
 def config_of(folder: Path, fields: Mapping[str, Any]) -> Any:
@@ -76,8 +79,9 @@ def config_of(folder: Path, fields: Mapping[str, Any]) -> Any:
 
 def _layered(model_type: str) -> Any:
     if model_type not in _LAYERED:
-        known = ", ".join(_LAYERED)
-        raise HarnessError(f"layers of a {model_type} model cannot differ; this works for {known}")
+        raise HarnessError(
+            f"layers of a {model_type} model cannot differ; this works for {families.known()}"
+        )
     return _LAYERED[model_type]
 
 

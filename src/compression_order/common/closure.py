@@ -5,8 +5,9 @@ list is read from the import statements: one kept by hand would fall behind. Pur
 Snakefile asks on machines without torch.
 
 Left out is what no result depends on: settings and their formulas (values reach a script as flags),
-the registry of methods (a row more changes no result of another row), what observes a process
-(`costs/`), what asks for jobs (`workflow/`), and files that hold a docstring alone.
+the registries of methods and of model families and the families themselves (one more changes no
+result of another), what observes a process (`costs/`), what asks for jobs (`workflow/`), and files
+that hold a docstring alone.
 """
 
 import ast
@@ -16,6 +17,7 @@ from pathlib import Path
 from compression_order.common.files import PACKAGE, WORKFLOW
 
 _OBSERVERS = ("costs", "workflow")
+_FAMILIES, _FAMILY = "architecture/families/", "architecture/families/family.py"
 _DECLARATIONS = ("methods/__init__.py", "methods/kinds.py", "methods/formulas.py")
 
 
@@ -26,7 +28,9 @@ def decides(path: Path) -> bool:
     inside = path.relative_to(PACKAGE)
     if inside.parts[0] in _OBSERVERS or inside.name == "settings.py":
         return False
-    return inside.as_posix() not in _DECLARATIONS and not _is_empty(path)
+    name = inside.as_posix()
+    is_family = name.startswith(_FAMILIES) and name != _FAMILY
+    return not is_family and name not in _DECLARATIONS and not _is_empty(path)
 
 
 @cache

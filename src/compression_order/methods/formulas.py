@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from compression_order.architecture import demands, storage
 from compression_order.architecture.demands import Assumed, Part, State, TrainingRun
-from compression_order.architecture.shapes import LINEARS, Architecture
+from compression_order.architecture.families.family import LINEARS
+from compression_order.architecture.shapes import Architecture
 from compression_order.checkpoint.settings import EVERY, Adapter
 from compression_order.common.errors import HarnessError
 from compression_order.training.settings import Training

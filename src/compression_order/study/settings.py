@@ -24,7 +24,9 @@ class MadeModel(Settings):
     ffn: Annotated[int, Field(ge=8, description="FFN neurons a layer")] = 256
     heads: Annotated[int, Field(ge=1, description="attention heads")] = 4
     key_value_heads: Annotated[int, Field(ge=1, description="heads that share keys")] = 2
-    vocabulary: Annotated[int, Field(ge=260, description="token ids")] = 512
+    vocabulary: Annotated[
+        int, Field(ge=260, description="token ids: 256 bytes, the marks of a chat, words")
+    ] = 512
     steps: Annotated[int, Field(ge=0, description="training steps of 2048 tokens")] = 200
     seed: Annotated[int, Field(ge=0, description="of weights and batches")] = 0
 
