@@ -186,6 +186,11 @@ class Cluster:
         found = [parse_job(line) for line in lines if line.startswith("JobId=")]
         return sorted(found, key=lambda job: job.number)
 
+    def release_held(self, number: int) -> None:
+        """Let a job start whose launch a busy node refused: Slurm holds it until someone does."""
+        if "Reason=launch_failed_requeued_held" in self.run("scontrol", "show", "job", str(number)):
+            self.run("scontrol", "release", str(number))
+
     def active(self) -> list[SlurmJob]:
         """Jobs that wait, run or end."""
         states = ("PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED")

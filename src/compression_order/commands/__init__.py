@@ -1,1 +1,1 @@
-"""The command `compression-order`: what a person asks for and no rule of the workflow runs."""
+"""The command `compression-order`: tools that a person runs and no workflow rule needs."""

@@ -1,4 +1,4 @@
-"""`python -m compression_order.commands` is `compression-order`, without an installation."""
+"""Run `compression-order` without installing it: `python -m compression_order.commands`."""
 
 from compression_order.commands.entry import main
 

@@ -2,10 +2,10 @@ r"""Draw how busy the device was, and its memory, over the stages of each orderi
 
     compression-order utilization --study config.yaml [--ordering P-KD-Q ...]
 
-The timelines that the processes of a run wrote
-(results/<study>/seed<k>/costs/<pipeline>/*.utilization.csv, a sample a second) one after another,
-with mean, 90th and 95th percentile and maximum over the samples with at least 10%. Writes
-results/<study>/utilization.svg, or PNG or PDF by the ending of --out.
+Joins the timelines that the processes of a run wrote, one sample per second
+(results/<study>/seed<k>/costs/<pipeline>/*.utilization.csv). Shows the mean, the 90th and 95th
+percentiles and the maximum over the samples with at least 10%. Writes
+results/<study>/utilization.svg, or PNG or PDF if --out has that extension.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def add_flags(parser: declare.Parser) -> None:
     parser.add_argument("--results", type=Path, help="folder of a run (default: results/<study>)")
     parser.add_argument("--out", type=Path, help="(default: utilization.svg in that folder)")
     parser.add_argument(
-        "--ordering", action="append", help="one to draw; repeat it (default: the longest ones)"
+        "--ordering", action="append", help="ordering to draw, repeatable (default: the longest ones)"
     )
 
 

@@ -1,4 +1,4 @@
-"""The entry point `compression-order`: one word for each thing that no rule of the workflow does.
+"""The entry point `compression-order`: one subcommand for each tool outside the workflow.
 
 compression-order plan --study config.yaml
 compression-order COMMAND --help
@@ -9,7 +9,7 @@ import sys
 
 from compression_order.common import declare, errors
 
-# word -> the module with its flags and its work, and what it does
+# subcommand -> its module (flags and work), and what it does
 COMMANDS = {
     "plan": ("plan_study", "say what a study will take, before anything runs"),
     "summary": ("print_summary", "print what a finished study says"),
@@ -31,7 +31,7 @@ def run(argv: list[str] | None = None) -> None:
     """Run the command that the arguments name.
 
     Raises:
-        HarnessError: no such command, a wrong flag, or what the command finds wrong.
+        HarnessError: no such command, a wrong flag, or an error of the command itself.
     """
     given = sys.argv[1:] if argv is None else argv
     parser = declare.Parser(__doc__, prog="compression-order")

@@ -1,11 +1,11 @@
-r"""Say where one cell of a finished study's table comes from, back to the uncompressed model.
+r"""Trace one cell of a finished study's table back to the uncompressed model.
 
     compression-order why --study config.yaml P-KD-Q ppl_chat
 
-Prints the value, its formula, the evaluation file and the hash of what was scored, what the guards
-found, and the manifests from this checkpoint to base: each with its method, the settings that are
-not the defaults, its parent and its weights. Reads results/<study>/, or what `compression-order
-record --unpack` put there; needs no weights.
+Prints the value, its formula, the evaluation file, the hash of the scored sample and the findings
+of the guards. Then prints the manifests from this checkpoint back to base: each with its method,
+non-default settings, parent and weights. Reads results/<study>/ of a run or of
+`compression-order record --unpack`; needs no weights.
 """
 
 import argparse
@@ -19,13 +19,13 @@ from compression_order.study import parse
 def add_flags(parser: declare.Parser) -> None:
     """The flags of the command."""
     add = parser.add_argument
-    # not required: --study takes every word that follows it
+    # optional for argparse, because --study takes every word that follows it
     add("row", metavar="ROW", nargs="?", help="a row of the table, such as P-KD-Q")
     add("column", metavar="COLUMN", nargs="?", help="a column of table.csv, such as kl")
     declare.add_study(parser)
     add("--seed", type=int, help="only this seed (default: files of all, checkpoints of the first)")
     add("--results", type=Path, help="folder of the results (default: results/<study>)")
-    add("--markdown", type=Path, help="file that gets the same as a page (default: none)")
+    add("--markdown", type=Path, help="Markdown file to write the same text to (default: none)")
 
 
 def words(args: argparse.Namespace) -> tuple[list[Path], str, str]:
@@ -51,7 +51,7 @@ def _is_study(path: Path) -> bool:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Find, show, write."""
+    """Find the cell, show its origin and write the page."""
     from compression_order.results import explanation, stored_table
 
     paths, row, column = words(args)

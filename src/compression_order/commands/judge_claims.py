@@ -1,14 +1,14 @@
-r"""Hold a finished study against the published study that it names.
+r"""Compare a finished study with the published study that it names.
 
     compression-order verdict --study config.yaml
 
-Hold a finished study against the published study that it names: every published claim is
-reproduced, not reproduced or not testable here, with the numbers and their uncertainty. Reads
-table.csv and the evaluations behind it, arm by arm; writes verdict.csv and verdict.md.
+Gives each published claim a verdict: reproduced, not reproduced or not testable here, with the
+numbers and their uncertainty. Reads table.csv and the evaluations behind it, arm by arm; writes
+verdict.csv and verdict.md.
 
-Only published figures that can be trusted are compared (published/README.md). Intervals are 95%
-of a bootstrap over the documents, windows or questions of ours, the same ones drawn for every
-pipeline; published figures are of single runs and have none.
+Compares only published figures that can be trusted (published/README.md). The 95% intervals come
+from a bootstrap over our documents, windows or questions, with the same draws for every pipeline.
+Published figures come from single runs and have no interval.
 """
 
 import argparse

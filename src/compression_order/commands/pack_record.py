@@ -1,12 +1,12 @@
-"""Pack what a finished study's table and findings are made from, or unpack such records.
+"""Pack the inputs of a finished study's table and findings into a record, or unpack records.
 
     compression-order record --study config.yaml --pack results/smollm2-135m.tar.xz
     compression-order record --study config.yaml --unpack results/smollm2-135m.tar.xz
 
-A record holds every manifest and evaluation of a study's seeds, no weights and no times: some
-hundred kilobytes from which anyone makes the same table and findings, without a model (`make
-reread`). Equal results give equal bytes. Several records, such as of one seed each, are unpacked
-side by side; a file that is there with other contents is never overwritten.
+A record holds every manifest and evaluation of a study's seeds, but no weights and no times. From
+these few hundred kilobytes anyone can make the same table and findings without a model (`make
+reread`). Equal results give equal bytes. Several records, for example one per seed, can be
+unpacked together; an existing file with different contents is never overwritten.
 """
 
 import argparse

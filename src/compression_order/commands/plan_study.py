@@ -1,10 +1,10 @@
-r"""Say what a study will take before anything runs: sizes, operations, memory, hours.
+r"""Estimate what a study will take before anything runs: sizes, operations, memory, hours.
 
     compression-order plan --study config.yaml --device cpu-2-cores --utilization 0.3
 
-Needs no weights, no network and no torch. Writes one row a job, a part of a job or a total, all
-figures of one copy of a job: results/<study>/plan.csv. After a run what the jobs took (costs/)
-stands beside what was planned; without one these cells are empty.
+Needs no weights, no network and no torch. Writes results/<study>/plan.csv: one row per job, part
+of a job or total, with figures for one copy of a job. After a run, the measured costs (costs/)
+stand beside the planned ones; before a run these cells are empty.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def add_flags(parser: declare.Parser) -> None:
     usual = ", ".join(f"{name} for {where}" for where, name in devices.USUAL.items())
     group.add_argument("--device", help=f"{known} (default: by the study's device, {usual})")
     group.add_argument(
-        "--utilization", type=float, default=0.3, help="share of its peak, 0 to 1 (default: 0.3)"
+        "--utilization", type=float, default=0.3, help="assumed share of the device's peak, 0 to 1 (default: 0.3)"
     )
     declare.add_flags(parser, Assumed, "what the data decide, assumed here")
     add(
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     planned = graph.jobs(asked, shape, assumed, files.WORKFLOW)
     path = timetable.critical_path(planned)
     results = args.results or Path("results", asked.name)
-    # what ran is the study's own model
+    # measured costs are those of the study's own model
     took = {} if args.architecture else measured.of(planned, asked.seeds, results)
     totals = sheet.totals(asked, planned, path, assumed, pace)
     table = list(sheet.rows(planned, totals, pace, took))

@@ -2,7 +2,7 @@ r"""Print what each stage of a finished study changed.
 
     compression-order changes --study config.yaml --metric ppl_wiki --metric size_mib
 
-A grid a metric and arm: a line for each sequence, a column for each stage that is added to it.
+Prints one grid per metric and arm: one line per sequence, one column per stage added to it.
 Reads results/<study>/changes.csv, which the workflow writes beside table.csv; measures nothing
 and writes nothing.
 """
@@ -22,7 +22,7 @@ def add_flags(parser: declare.Parser) -> None:
     declare.add_study(parser)
     parser.add_argument("--csv", type=Path, help="(default: results/<study>/changes.csv)")
     parser.add_argument(
-        "--metric", action="append", default=[], help="only this one; may be given again"
+        "--metric", action="append", default=[], help="metric to print, repeatable (default: all)"
     )
 
 

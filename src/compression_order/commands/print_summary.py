@@ -1,4 +1,4 @@
-r"""Print what a finished study says: the table, three lines of finding and one line of cost.
+r"""Print a finished study's results: the table, three lines of findings and one line of cost.
 
     compression-order summary --study smoke --results results/smoke \
         --table results/smoke/table.csv --seeds 0 --published arxiv-2511.19495

@@ -1,11 +1,11 @@
-r"""Sum what making a study's checkpoints took.
+r"""Sum the costs of making a study's checkpoints.
 
     compression-order costs --study config.yaml
 
-Seconds, memory and how busy the device was, as the processes recorded them under
-results/<study>/**/costs/, beside the planned tokens, operations and bytes; a line a job, and sums
-along each ordering with and without what a study shares. Writes results/<study>/costs.csv and
-prints it; measures nothing.
+Lists the seconds, memory and device utilization that the processes recorded under
+results/<study>/**/costs/, beside the planned tokens, operations and bytes. Has one line per job,
+and sums along each ordering with and without the work that orderings share. Writes
+results/<study>/costs.csv and prints it; measures nothing.
 """
 
 import argparse

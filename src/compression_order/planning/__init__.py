@@ -1,1 +1,1 @@
-"""What a study will take, and what it took: jobs, memory, hours. No torch."""
+"""Plan the costs of a study and compare them with the measured ones: jobs, memory, hours. No torch."""

@@ -1,4 +1,4 @@
-"""Where a study may run: a small table of peak figures, as published or as measured."""
+"""Devices on which a study may run: a small table of published or measured peak figures."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ DEVICES = {
     "l40s": Device(362.05e12, 48 * GIB, 1, "NVIDIA L40S data sheet, bf16 without sparsity"),
     "rtx-4090": Device(165.2e12, 24 * GIB, 1, "NVIDIA Ada white paper, bf16 without sparsity"),
 }
-# the one that a plan assumes where none is named, by the `device` of the study
+# default device of a plan, by the study's `device`
 USUAL = {"cpu": "cpu-2-cores", "cuda": "a100-80gb"}
 
 

@@ -1,4 +1,4 @@
-"""What the evaluations of a study take, as far as the study file says; the rest is assumed."""
+"""Cost of a study's evaluations, from the study file and, where it does not say, assumptions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Questions:
 
     Attributes:
         name: of the task.
-        sequences: its questions times the passes that one takes.
+        sequences: number of questions times passes per question.
         length: mean tokens of a sequence.
         generated: tokens generated after each at most.
     """
@@ -32,7 +32,7 @@ class Questions:
     generated: int = 0
 
     def part(self, shape: Architecture) -> Part:
-        """The forward passes; an answer takes one more a token, with keys and values kept."""
+        """Count the forward passes: a generated token takes one more, on cached keys and values."""
         name, length = f"task {self.name}", self.length + self.generated
         head = self.sequences * self.generated if self.generated else None
         return demands.forward(shape, name, self.sequences, length, head)
@@ -74,7 +74,7 @@ def reference(study: Study, base: State, assumed: Assumed) -> Demand:
 
 
 def tasks(study: Study, assumed: Assumed, root: Path) -> list[Questions]:
-    """What each task passes through the model; lengths of local tasks are assumed."""
+    """List the sequences of each task; lengths of local tasks are assumed."""
     asked = study.file.evaluations.tasks.items()
     local = [
         Questions(name, (n or assumed.questions) * _passes(root, task_path(name)), assumed.question)
@@ -93,11 +93,11 @@ def tasks(study: Study, assumed: Assumed, root: Path) -> list[Questions]:
 def _passes(root: Path, path: str) -> int:
     """The passes of one question.
 
-    Choices that the task file lists are labels of one token, which share a pass; choices from
-    the data take a pass each, and the chance level says how many they are.
+    Choices listed in the task file are labels of one token and share a pass. Choices from the data
+    take one pass each; their number follows from the chance level.
 
     Raises:
-        HarnessError: the task file does not say it.
+        HarnessError: the task file does not say how many there are.
     """
     task = yaml.safe_load((root / path).read_text())
     if isinstance(task.get("doc_to_choice"), list):
@@ -126,7 +126,7 @@ def _scored(study: Study, state: State, asked: list[Questions], assumed: Assumed
 def measure(
     study: Study, state: State, base: State, asked: list[Questions], assumed: Assumed
 ) -> Demand:
-    """Score one checkpoint; a 4-bit one as its dequantized weights. `asked`: see `tasks`."""
+    """Score one checkpoint, with 4-bit weights dequantized. `asked`: see `tasks`."""
     wanted, shape = study.file.evaluations, state.shape
     kept = _reference_bytes(study, base, assumed)
     longest = max(wanted.seq_len, _held_out(study, assumed)[1])
@@ -139,7 +139,7 @@ def measure(
 
 
 def answers(study: Study, state: State, base: State, assumed: Assumed) -> Demand:
-    """Answer the prompts of the judge, one at a time; the base tells how fluent each answer is."""
+    """Answer the judge's prompts one at a time; the base model scores the fluency of each answer."""
     assert study.judge is not None
     how = study.judge.answers
     prompts = how.prompts or study.file.splits.held_out

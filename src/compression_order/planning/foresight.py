@@ -1,4 +1,4 @@
-"""What a study can find, said before it runs, from stated assumptions."""
+"""State before a run which differences a study can detect, under stated assumptions."""
 
 import math
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ ALPHA = 0.05  # as analysis.json has it
 
 
 def lines(asked: Study, sd: float) -> Iterator[str]:
-    """What its documents, questions and seeds find with 80% power.
+    """State which differences the documents, questions and seeds detect with 80% power.
 
     Args:
         asked: the study.

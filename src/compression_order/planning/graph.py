@@ -1,8 +1,8 @@
-"""The jobs of a study and what they take, before anything runs.
+"""List the jobs of a study and their costs before anything runs.
 
-The same jobs as `rules/`: a base a seed, one teacher a distilling token, one reference, a stage
-a node and a seed, a measurement a row and a seed. Fetching, and converting or making the model,
-are not planned. Pure Python: no torch.
+The jobs are those of `rules/`: one base per seed, one teacher per distilling token, one reference,
+one stage per node and seed, one measurement per row and seed. Fetching, and converting or making
+the model, are not planned. Pure Python: no torch.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Job:
         name: unique in a plan.
         kind: base, teach, reference, the kind of a stage, measure, or answers.
         pipeline: of its checkpoint; empty for what the whole study shares.
-        copies: how many there are: one a seed, or one.
+        copies: number of copies: one per seed, or one in all.
         after: the jobs it waits for.
         demand: what one copy takes.
         state: the checkpoint that it writes, if any.
@@ -69,7 +69,7 @@ def jobs(study: Study, shape: Architecture, assumed: Assumed, root: Path) -> lis
         root: folder of the workflow, where the task files are.
 
     Raises:
-        HarnessError: a stage would leave nothing, or does not fit its parent.
+        HarnessError: a stage would remove the whole model, or does not fit its parent.
     """
     base, seeds = State(shape), len(study.seeds)
     reference = evaluations.reference(study, base, assumed)
@@ -121,7 +121,7 @@ def _teacher(study: Study, token: str, base: State, assumed: Assumed) -> Job:
 
 
 def _at(stage: Stage, fault: HarnessError) -> HarnessError:
-    """A fault with the stage that it is of; some name a key of it already."""
+    """Name the stage in an error message; some messages name a key of it already."""
     key = f"stages.{stage.token}"
     return fault if str(fault).startswith(key) else HarnessError(f"{key}: {fault}")
 

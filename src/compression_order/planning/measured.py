@@ -1,7 +1,7 @@
-"""What the jobs of a plan took when they ran, from the cost records beside their results.
+"""Measured costs of the jobs of a plan, from the cost records beside their results.
 
-Records of jobs that the plan does not have are passed over. A stage that was resumed has the
-record of its last process only.
+Records of jobs outside the plan are skipped. A resumed stage has only the record of its last
+process.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ class Measured:
     Attributes:
         copies: how many have one.
         wall_s: seconds from the start of the process to its end.
-        work_s: of these, without starting, imports and loading: what a plan counts.
+        work_s: of these, seconds without starting, imports and loading, as a plan counts them.
         peak_bytes: memory at its peak: of the GPU where it computed on one, else resident
             memory with libraries.
         utilization: how busy its device was, one record a copy, as `utilization.summary` gives it.
@@ -60,7 +60,7 @@ def of(planned: Sequence[Job], seeds: Sequence[int], results: Path) -> dict[str,
 
 
 def _busy(paths: Sequence[Path]) -> tuple[Mapping[str, Any], ...]:
-    """How busy the device was, of the copies whose record says it: not before it was sampled."""
+    """Device utilization of each copy that recorded it; older records have none."""
     found = []
     for path in paths:
         its = files.read_json(path).get("utilization")
@@ -71,7 +71,7 @@ def _busy(paths: Sequence[Path]) -> tuple[Mapping[str, Any], ...]:
 
 
 def _paths(job: Job, seeds: Sequence[int], results: Path) -> list[Path]:
-    """Where the rules let the copies of a job write their costs; `meter.Costs` names the file."""
+    """Paths where the rules make the copies of a job write costs; `meter.Costs` names the file."""
     if job.pipeline:
         return [_record(results / f"seed{seed}", job.pipeline, job.kind) for seed in seeds]
     return [results / "costs" / job.name.replace(" ", ".") / f"{job.kind}.json"]
@@ -82,7 +82,7 @@ def _record(seed: Path, pipeline: str, kind: str) -> Path:
 
 
 def timeline(seed: Path, pipeline: str, kind: str) -> Path:
-    """Where a stage's process leaves how busy its device was, second by second.
+    """Path of the file to which a stage writes its device utilization, second by second.
 
     Args:
         seed: folder results/<study>/seed<k>.
@@ -106,7 +106,7 @@ def _read(path: Path) -> tuple[float, ...]:
 
 
 def columns(hours: float, peak_bytes: int, took: Measured | None) -> dict[str, Any]:
-    """The columns of plan.csv that put one job's plan beside what it took.
+    """Columns of plan.csv that compare the planned and the measured costs of one job.
 
     Args:
         hours: planned, of computing alone.

@@ -1,4 +1,4 @@
-"""A plan as the terminal shows it: the rows of plan.csv, shortened."""
+"""Format a plan for the terminal: the rows of plan.csv, shortened."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -35,7 +35,7 @@ def pipelines(table: Sequence[Row]) -> str:
 
 
 def demanded(table: Sequence[Row]) -> str:
-    """What one copy of every job takes; bytes in MB."""
+    """Show the costs of one copy of every job; bytes in MB."""
     header = ("job", "copies", "tokens", "TFLOP", "hours", *SHORT, "read", "written")
     lines = []
     for row in (r for r in table if "peak_bytes" in r):
@@ -63,10 +63,10 @@ def summed(table: Sequence[Row]) -> str:
 
 
 def beside(table: Sequence[Row]) -> str:
-    """Planned and measured, one line a job that has run, and their sum over the copies that have.
+    """Compare plan and measurement: one line per job that ran, and sums over measured copies.
 
-    Seconds are means of one copy; the planned ones are of computing alone, as is `work`.
-    Ratios are planned over measured.
+    Seconds are means over copies. Planned seconds and `work` count computing alone. Ratios are
+    planned over measured.
     """
     header = (
         *("planned and measured", "copies", "planned s", "work s", "ratio", "with start s"),
@@ -104,7 +104,7 @@ def _seconds(key: str) -> Callable[[Row], float]:
 def told(
     table: Sequence[Row], planned: Sequence[Job], path: Sequence[str], pace: Pace
 ) -> Iterator[str]:
-    """The blocks that the terminal shows.
+    """Build the blocks of text for the terminal.
 
     Args:
         table: the rows of plan.csv.
@@ -127,7 +127,7 @@ def told(
 
 
 def premises(pace: Pace, assumed: Assumed, paired_sd: float) -> str:
-    """What the figures rest on."""
+    """State the assumptions behind the figures."""
     length = f"{assumed.conversation} tokens" if assumed.conversation else "as long as their cut"
     held_out = (
         f"{assumed.conversation} tokens too" if assumed.conversation else "a window of tokens"

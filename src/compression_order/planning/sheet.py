@@ -1,4 +1,4 @@
-"""The rows of plan.csv: one a job, a part of a job or a total, all figures of one copy of a job."""
+"""Rows of plan.csv: one per job, part of a job or total, with figures for one copy of a job."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from compression_order.planning.measured import Measured
 from compression_order.study.study import Study
 
 GB = 1e9
-PROMPT = 64  # tokens of the input whose multiply-accumulates are counted
+PROMPT = 64  # length of the input for which multiply-accumulates are counted, tokens
 COLUMNS = (
     *("kind", "job", "part", "pipeline", "copies", "after"),
     *("parameters", "bytes", "mib", "compression_ratio", "macs_1x64"),
@@ -35,7 +35,7 @@ class Pace:
     utilization: float
 
     def of(self, flops: int, span: int) -> Row:
-        """The columns of work: all operations, and the hours of those that a worker waits for."""
+        """Columns of work: all operations, and the hours of those on the critical path of a worker."""
         return {
             "flops": flops,
             "hours": f"{timetable.hours(span, self.device, self.utilization):.6g}",

@@ -1,4 +1,4 @@
-"""The rows of costs.csv, and how the terminal shows them: what making checkpoints took."""
+"""Rows of costs.csv, the costs of making checkpoints, and their form in the terminal."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ COLUMNS = (
     *(f"utilization_percent_{figure}" for figure in FIGURES),
     *(f"utilization_memory_bytes_{figure}" for figure in FIGURES),
 )
-# about: one job; an ordering's last stage; an ordering with nothing shared; all orderings
+# what a row is about: one job; an ordering's last stage; an ordering alone; all orderings
 JOB, ADDED, ALONE, TOTAL = "job", "ordering added", "ordering alone", "study"
 Row = dict[str, Any]
 
@@ -36,7 +36,7 @@ def rows(planned: Sequence[Job], took: Mapping[str, Measured], made: Made) -> It
 
 
 def line(about: str, name: str, taken: Taken) -> Row:
-    """The columns that jobs and sums have in common; what was not measured is n/a."""
+    """Columns that jobs and sums have in common; n/a where nothing was measured."""
     return {
         "about": about,
         "name": name,
@@ -51,7 +51,7 @@ def line(about: str, name: str, taken: Taken) -> Row:
 
 
 def busy(records: Sequence[Mapping[str, Any]]) -> Row:
-    """The columns of utilization: means over the seeds that have it, the largest maximum.
+    """Columns of utilization: means over the seeds that recorded it, and the largest maximum.
 
     Records of a CPU are left out where another seed computed on a GPU.
     """
@@ -73,7 +73,7 @@ def busy(records: Sequence[Mapping[str, Any]]) -> Row:
 
 
 def told(table: Sequence[Row]) -> str:
-    """What the terminal shows."""
+    """Format the costs for the terminal."""
     return "\n\n".join((jobs_told(table), orderings_told(table)))
 
 
@@ -99,7 +99,7 @@ def jobs_told(table: Sequence[Row]) -> str:
 
 
 def orderings_told(table: Sequence[Row]) -> str:
-    """Every ordering, what it adds beside what it takes alone, and the sums."""
+    """List for every ordering its added cost and its cost alone, then the sums."""
     header = (
         *("ordering (one seed)", "added TFLOP", "added wall s", "alone TFLOP", "alone wall s"),
         *("alone peak MB", "alone written MB"),

@@ -1,4 +1,4 @@
-"""The timelines that the stages of orderings left: how busy the device was, second by second."""
+"""Device utilization, second by second, of the stages of orderings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from compression_order.study.study import Study
 
 
 def chosen(asked: Study, named: Sequence[str] | None) -> list[str]:
-    """The orderings to draw: those named, else those with the most stages.
+    """Choose the orderings to draw: those named, else those with the most stages.
 
     Raises:
         HarnessError: the study does not run one that is named.
@@ -28,7 +28,7 @@ def chosen(asked: Study, named: Sequence[str] | None) -> list[str]:
 
 
 def timelines(asked: Study, names: Sequence[str], results: Path) -> list[Timeline]:
-    """Of each ordering whose stages all left a timeline: these, of the first seed that has all.
+    """Read the timelines of each ordering that is complete, from its first complete seed.
 
     Raises:
         HarnessError: none has, or a file is damaged.

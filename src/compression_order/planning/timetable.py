@@ -1,7 +1,8 @@
-"""How long the jobs of a plan take on a device, and what sharing work saves.
+"""Estimate how long the jobs of a plan take on a device, and what sharing work saves.
 
-A job takes its operations at an assumed share of the device's peak. Not counted: starting a
-process, loading libraries and weights, tokenizing, memory-bound work such as the optimizer's.
+The time of a job is its operations divided by an assumed share of the device's peak. Not counted:
+starting a process, loading libraries and weights, tokenizing, memory-bound work such as the
+optimizer's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +39,7 @@ def all_jobs(planned: Sequence[Job]) -> Total:
 
 
 def critical_path(planned: Sequence[Job]) -> tuple[str, ...]:
-    """The names of the chain of jobs that takes longest: no machine is faster."""
+    """Find the longest chain of dependent jobs, a lower bound of the time on any machine."""
     longest: dict[str, tuple[int, tuple[str, ...]]] = {}
     for job in planned:
         before = max((longest[name] for name in job.after), default=(0, ()))
@@ -47,9 +48,9 @@ def critical_path(planned: Sequence[Job]) -> tuple[str, ...]:
 
 
 def side_by_side(planned: Sequence[Job], workers: int) -> int:
-    """Operations that the busiest worker waits for or does: the jobs, longest chain first.
+    """Schedule the jobs, longest chain first: operations until the last worker is done.
 
-    A job holds as many workers as it has devices; there must be so many.
+    A job holds as many workers as it has devices; there must be at least that many.
     """
     copies = {job.name: job.copies for job in planned}
     pending = [(job, copy) for job in planned for copy in range(job.copies)]
@@ -76,7 +77,7 @@ def side_by_side(planned: Sequence[Job], workers: int) -> int:
 
 
 def _ranks(planned: Sequence[Job]) -> Mapping[str, int]:
-    """Of each job, the operations waited for in the longest chain that begins with it."""
+    """For each job, count the operations in the longest chain that begins with it."""
     ranks = {job.name: job.demand.span for job in planned}
     for job in reversed(planned):
         for name in job.after:
@@ -86,7 +87,7 @@ def _ranks(planned: Sequence[Job]) -> Mapping[str, int]:
 
 
 def saved_by_prefixes(study: Study, planned: Sequence[Job]) -> Total:
-    """Stage jobs, and their operations, that pipelines would repeat without shared prefixes."""
+    """Count stage jobs and operations that pipelines would repeat without shared prefixes."""
     flops = {job.pipeline: job.demand.flops for job in planned if job.state}
     wanted = [row for row in study.plan.rows if row not in study.plan.refused]
     alone = [node for row in wanted for node in orderings.prefixes(row) if row != orderings.BASE]
@@ -98,7 +99,7 @@ def saved_by_prefixes(study: Study, planned: Sequence[Job]) -> Total:
 
 
 def saved_by_cache(study: Study, planned: Sequence[Job], assumed: Assumed) -> Total:
-    """Teacher passes that distillations would repeat in every step without a cache."""
+    """Count the teacher passes that distillations would repeat in every step without a cache."""
     base = planned[0].state
     assert base is not None
     teacher = graph.teacher_state(study, base).shape

@@ -1,13 +1,13 @@
-"""What making the checkpoints of a study took, summed along each ordering.
+"""Sum the costs of making the checkpoints of a study along each ordering.
 
-Two sums of each ordering: what it adds to a study whose other checkpoints are there, its last
-stage alone; and what it takes alone, with nothing shared: the base, each of its stages, and a pass
-of the teacher for each distillation among them. Over all orderings the first sum, with the base
-and the teacher's passes once, is what the study takes; the second is what it would take without
-shared prefixes and without the teacher's cache. Evaluations are in neither.
+Each ordering has two sums. `added` is its last stage alone: what the ordering adds to a study that
+has all other checkpoints. `alone` is its cost with nothing shared: the base, each of its stages,
+and one pass of the teacher per distillation. Over all orderings, `added` plus the base and the
+teacher's passes, each once, is the cost of the study; `alone` is its cost without shared prefixes
+and without the teacher's cache. Evaluations are in neither sum.
 
-Seconds and memory are measured (`measured.py`), tokens, operations and bytes written (of weights
-and teacher outputs, those written aside included) are the planner's. All figures are of one seed.
+Seconds and memory are measured (`measured.py`). Tokens, operations and bytes written (weights and
+teacher outputs, temporary files included) are planned. All figures are for one seed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from compression_order.study.study import Study
 
 @dataclass(frozen=True)
 class Taken:
-    """What one job, or several one after another, took.
+    """Cost of one job, or of several in sequence.
 
     Attributes:
         jobs: how many.
@@ -59,7 +59,7 @@ def _sum(one: float | None, other: float | None) -> float | None:
 
 
 def summed(parts: Sequence[Taken]) -> Taken:
-    """All of them together; of no part nothing."""
+    """Add the costs of several jobs; no jobs cost nothing."""
     return sum(parts, start=Taken())
 
 
@@ -74,7 +74,7 @@ def of_job(job: Job, took: Measured | None) -> Taken:
 
 @dataclass(frozen=True)
 class Made:
-    """What the orderings of a study took.
+    """Costs of the orderings of a study.
 
     Attributes:
         added: ordering -> its last stage.
@@ -88,7 +88,7 @@ class Made:
 
     @property
     def study(self) -> Taken:
-        """All orderings as the study makes them: every prefix once, one teacher's cache."""
+        """Cost of all orderings as the study makes them: every prefix once, one teacher's cache."""
         return self.shared + summed(list(self.added.values()))
 
     @property
@@ -109,14 +109,14 @@ def of(study: Study, planned: Sequence[Job], took: Mapping[str, Measured]) -> Ma
     nodes = study.plan.nodes
     needs = {node: list(_needs(study, node)) for node in nodes}
     alone = {node: summed([each[name] for name in names]) for node, names in needs.items()}
-    # a study may describe a distillation, and plan its teacher, that no ordering asks for
+    # a study may define a distillation, and plan its teacher, that no ordering uses
     needed = {orderings.BASE}.union(*needs.values()) - {*nodes}
     shared = summed([each[job.name] for job in planned if job.name in needed])
     return Made({node: each[node] for node in nodes}, alone, shared)
 
 
 def _needs(study: Study, pipeline: str) -> Iterator[str]:
-    """The jobs that make a pipeline by itself, the teacher's pass before each distillation."""
+    """List the jobs that make one pipeline alone, with a teacher's pass before each distillation."""
     yield orderings.BASE
     distills = study.of_kind("distill")
     for prefix in orderings.prefixes(pipeline):

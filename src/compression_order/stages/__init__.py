@@ -1,1 +1,1 @@
-"""What every stage does: read its flags, load its parent, work, prove, store."""
+"""The steps of every stage: read its flags, load its parent, work, prove, store."""

@@ -20,7 +20,7 @@ def write(source: Path, seed: int, threads: int, out: Path, costs_folder: Path) 
         seed: replicate.
         threads: that torch may use.
         out: folder of the checkpoint.
-        costs_folder: for the times taken.
+        costs_folder: where the costs are written.
 
     Raises:
         HarnessError: the prepared model is damaged.
@@ -33,7 +33,7 @@ def write(source: Path, seed: int, threads: int, out: Path, costs_folder: Path) 
     with files.replacing(out) as aside:
         aside.mkdir()
         for name in recorded:
-            # copied, not linked: Snakemake sets the times of outputs, and a link's are its input's
+            # copy, do not link: Snakemake sets the times of outputs, and a link shares its input's
             shutil.copyfile(source / name, aside / name)
         manifest = {
             "pipeline": "base",

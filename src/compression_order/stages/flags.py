@@ -37,7 +37,7 @@ def parse(
     add("--method", choices=choices, default=choices[0], help="(default: %(default)s)")
     method = declare.value_of(given, "--method", choices[0])
     if method not in choices:
-        parser.parse_args(given)  # tells which flag is wrong
+        parser.parse_args(given)  # names the wrong flag
     its = methods.settings(method)
     add(
         "--on-quantized",
@@ -45,7 +45,7 @@ def parse(
         default=REQUANTIZE,
         help="what to do with a quantized parent (default: %(default)s)",
     )
-    add("--seed", type=int, default=0, help="draws the batches (default: 0)")
+    add("--seed", type=int, default=0, help="seed of the draw of batches (default: 0)")
     add(
         "--max-degenerate",
         type=float,

@@ -1,4 +1,4 @@
-"""What every stage does the same way: its flags, its parent, its proof and its checkpoint."""
+"""The parts that all stages share: flags, parent, proof and checkpoint."""
 
 import argparse
 import shutil
@@ -24,9 +24,9 @@ from compression_order.training.settings import Training
 from compression_order.training.snapshots import Snapshots
 
 _LIBRARIES = ("torch", "transformers", "bitsandbytes", "safetensors", "tokenizers")
-# what an adapter lies beside
+# files that stay beside an adapter
 _WEIGHTS = ("config.json", "generation_config.json", WEIGHTS)
-_DTYPES = {"quantize": torch.bfloat16}  # that a kind of stage works in, where it is not float32
+_DTYPES = {"quantize": torch.bfloat16}  # data type in which a kind of stage works, if not float32
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Job:
         )
 
     def calibration(self) -> list[chat.Encoded]:
-        """The calibration split, as the method's settings cut it; none where it reads no text."""
+        """The calibration split, cut as the settings say; empty if the method reads no text."""
         if not hasattr(self.settings, "seq_len"):
             return []
         padding = getattr(self.settings, "count_padding", False)
@@ -81,7 +81,7 @@ class Job:
     ) -> dict[str, Any]:
         """Train `model` in place; the record for the manifest.
 
-        Of several processes only the first returns: it proves and stores, the others end.
+        With several processes only the first returns, to prove and store; the others exit.
         """
         label = f"{self.args.pipeline} seed {self.args.seed}"
         done = loop.train(
@@ -97,7 +97,7 @@ class Job:
         form: Form | None,
         trainable: int = 0,
     ) -> None:
-        """Store the result, prove it, and only then let it appear.
+        """Store the result, prove it, and only then move it into place.
 
         Args:
             model: dense weights; or with an adapter, which is stored beside the parent's own files.
@@ -174,7 +174,7 @@ class Job:
 def _store(
     model: PreTrainedModel, parent: parents.Parent, source: Path, folder: Path, form: Form | None
 ) -> dict[str, Any]:
-    """Write model and tokenizer; what the manifest's claims record of the form."""
+    """Write model and tokenizer; return the manifest's entry on the stored form."""
     stored: dict[str, Any] = {}
     if adapters.parameters(model):
         folder.mkdir()
@@ -191,7 +191,7 @@ def _store(
 
 
 def begin(args: argparse.Namespace, settings: Any) -> Job:
-    """Load the parent, and be ready to work.
+    """Load the parent and prepare the work.
 
     Args:
         args: the flags of every stage; see `flags.parse`.

@@ -42,7 +42,7 @@ def write(args: argparse.Namespace, asked: Teaching) -> None:
 
     Args:
         args: student, model, text, splits, out, device, threads and costs.
-        asked: what decides the outputs.
+        asked: settings that determine the outputs.
 
     Raises:
         HarnessError: the tokenizers differ, or `top_k` leaves no id for the tail.

@@ -1,11 +1,11 @@
-"""What of its parent a training stage changes, and what it stores.
+"""Choose which weights of its parent a training stage trains, and what it stores.
 
-- all weights: of a dense parent, and of a quantized one that is stored dense or quantized again;
-- an adapter that is merged (`lora`), into the same;
-- an adapter on frozen quantized weights, stored beside them (`on_quantized: adapter`);
-- all weights as seen through the quantized parent's grid (`on_quantized: fake-quant`): the forward
-  pass rounds them, the gradient passes as if it did not (the straight-through estimator of Bengio
-  et al. 2013, section 4, arXiv 1308.3432), and what is stored is the rounded model that trained.
+- All weights: of a dense parent, or of a quantized one that is stored dense or quantized again.
+- An adapter that is merged (`lora`) into such weights.
+- An adapter on frozen quantized weights, stored beside them (`on_quantized: adapter`).
+- All weights, rounded to the quantized parent's grid in the forward pass (`on_quantized:
+  fake-quant`). The gradient ignores the rounding (the straight-through estimator of Bengio et al.
+  2013, section 4, arXiv 1308.3432). The rounded model is stored.
 """
 
 import torch
@@ -64,9 +64,9 @@ def _adapt(job: stage.Job, beside: bool) -> None:
 
 
 def through(form: forms.Form) -> Seen:
-    """The weights of the decoder layers' linears on a form's grid, differentiable straight through.
+    """Round the weights of the decoder layers' linears to a form's grid, with straight-through gradient.
 
-    Storing rounds in bf16, and so does this.
+    Rounding is in bf16, as in storing.
     """
 
     def seen(model: PreTrainedModel) -> dict[str, Tensor]:

@@ -1,1 +1,1 @@
-"""A study file: what it may say, and what it asks for."""
+"""The study file: its keys, and the study that it describes."""

@@ -1,4 +1,4 @@
-"""What a study file may say: every key with its meaning, range and default. Pure Python.
+"""Keys of a study file, each with its meaning, range and default. Pure Python.
 
 The settings of a stage are declared by its method (`methods/<name>/settings.py`), those of a judge
 in `judge/settings.py`.
@@ -24,7 +24,7 @@ def _matching(pattern: str) -> Any:
 
 
 def _one_of(**kinds: str) -> Discriminator:
-    """The alternative whose key an entry has; the last one where it has none of them."""
+    """Choose the alternative whose key an entry has, or the last one if it has none of the keys."""
 
     def chosen(value: Any) -> str:
         keys = dict(value) if isinstance(value, Mapping | Settings) else ()
@@ -188,7 +188,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Evaluations(Scoring, Opening):
-    """What every checkpoint is scored on."""
+    """Data on which every checkpoint is scored."""
 
     windows: Annotated[list[str], Field(description="texts for perplexity over windows")] = []
     tasks: Annotated[
@@ -227,7 +227,7 @@ class Evaluations(Scoring, Opening):
 
 
 class Proof(Settings):
-    """What a checkpoint must answer to."""
+    """Checks that a checkpoint must pass."""
 
     max_degenerate: Annotated[
         float,

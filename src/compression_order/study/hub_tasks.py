@@ -1,9 +1,10 @@
-"""Tasks that a study file names: the datasets that they read, pinned, and what they take.
+"""Hub tasks that a study file names: their pinned datasets and their costs.
 
-They are lm-eval's own, or ours in files of the same kind that read pinned files of GitHub.
+A task is one of lm-eval's own, or one of ours in a file of the same form that reads pinned files
+of GitHub.
 
-`tasks/hub/index.yaml` says which tasks there are, so that a study is checked and planned where
-there is no lm-eval. Pure Python.
+`tasks/hub/index.yaml` lists the known tasks, so that a study can be checked and planned without
+lm-eval. Pure Python.
 """
 
 from collections.abc import Sequence
@@ -17,9 +18,9 @@ from compression_order.common.files import of_workflow
 from compression_order.study.file import Snapshot, StudyFile
 
 INDEX = "tasks/hub/index.yaml"
-CARD = "README.md"  # says which files are the splits of which configuration
+CARD = "README.md"  # maps files to the splits of each configuration
 NLTK = "assets/nltk"
-# what NLTK reads to find the ends of English sentences
+# files that NLTK reads to find the ends of English sentences
 PUNKT = tuple(
     f"{NLTK}/tokenizers/punkt_tab/english/{name}"
     for name in ("abbrev_types.txt", "collocations.tab", "ortho_context.tab", "sent_starters.txt")
@@ -31,7 +32,7 @@ OURS = "tasks/"  # where the folder of a task of this repository begins
 
 @dataclass(frozen=True)
 class HubTask:
-    """A row of the index; its meaning is told there."""
+    """One row of the index; the index file explains its columns."""
 
     folder: str
     datasets: tuple[str, ...]
@@ -45,16 +46,16 @@ class HubTask:
     module: str = ""
 
     def asked(self, count: int) -> int:
-        """Questions in all when `count` are asked of each leaf, 0: all.
+        """Count all questions when `count` are asked of each leaf (0 = all).
 
-        Nearly: a leaf with fewer questions gives those it has, so that this is an upper bound.
+        This is an upper bound: a leaf with fewer questions gives only those it has.
         """
         return min(count * self.leaves or self.questions, self.questions)
 
 
 @dataclass(frozen=True)
 class Pin:
-    """One dataset at one revision; `files`: patterns of what to fetch of it, none: all."""
+    """One dataset at one revision; `files`: patterns of the files to fetch, none = all."""
 
     dataset: str
     revision: str
@@ -74,7 +75,7 @@ class Pin:
 
 
 def index(root: Path) -> dict[str, HubTask]:
-    """All tasks that may be named."""
+    """All tasks that a study may name."""
     rows = yaml.safe_load((root / INDEX).read_text())
     return {name: _row(**row) for name, row in rows.items()}
 
@@ -90,7 +91,7 @@ def pins(file: StudyFile) -> dict[str, Pin]:
     """The pinned datasets of a study, by name.
 
     Raises:
-        HarnessError: one of GitHub does not say which files.
+        HarnessError: a dataset of GitHub does not name its files.
     """
     found = {}
     for dataset, entry in file.datasets.items():
@@ -106,7 +107,7 @@ def pins(file: StudyFile) -> dict[str, Pin]:
 
 
 def asked(file: StudyFile) -> dict[str, int]:
-    """Each task that a study asks, and the questions of each of its leaves (0: all)."""
+    """The tasks of a study, each with the number of questions per leaf (0 = all)."""
     return dict(file.evaluations.hub_tasks)
 
 
@@ -116,12 +117,12 @@ def shots(file: StudyFile) -> dict[str, int]:
 
 
 def tokens(file: StudyFile, name: str, task: HubTask) -> int:
-    """Mean tokens of a sequence with the study's examples, each as long as a question."""
+    """Mean tokens of a sequence with the study's examples, assuming each as long as a question."""
     return task.tokens * (1 + shots(file).get(name, task.shots)) // (1 + task.shots)
 
 
 def check(file: StudyFile, root: Path) -> None:
-    """Refuse a study whose tasks are unknown, or read what it does not pin.
+    """Refuse a study with an unknown task, or a task that reads an unpinned dataset.
 
     Raises:
         HarnessError: the first such task, with what to write where.
@@ -176,7 +177,7 @@ def needs_nltk(file: StudyFile, root: Path) -> bool:
 
 
 def files(file: StudyFile, root: Path) -> list[str]:
-    """What must be there before the tasks can run; our task files are among it."""
+    """Files that must exist before the tasks can run, our task files among them."""
     manifests = [pin.manifest for pin in read(file, root)]
     folders = {index(root)[name].folder for name in asked(file)}
     ours = [path for f in sorted(folders) if f.startswith(OURS) for path in (root / f).iterdir()]
@@ -185,7 +186,7 @@ def files(file: StudyFile, root: Path) -> list[str]:
 
 
 def modules(file: StudyFile, root: Path) -> list[str]:
-    """The modules of this package that the study's tasks name: a change of one changes scores."""
+    """Modules of this package that the study's tasks name: changing one changes scores."""
     known = index(root)
     return sorted({known[name].module for name in asked(file)} - {""})
 

@@ -1,6 +1,6 @@
-"""A study file, read and checked: every fault is one sentence before anything runs.
+"""Read and check a study file: report any fault in one sentence before anything runs.
 
-Pure Python: the Snakefile builds its `Study` here wherever it is parsed, login nodes included.
+Pure Python: the Snakefile builds its `Study` here, also on login nodes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ COMMON = ("method", "on_quantized")
 
 
 def read(paths: Sequence[Path], root: Path) -> study.Study:
-    """The study of a file, for a command; Snakemake reads the file itself and calls `build`.
+    """Read the study file of a command. Snakemake reads the file itself and calls `build`.
 
     Args:
         paths: the study, and files laid over it, key by key, as Snakemake's --configfile does.
@@ -60,9 +60,9 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
 
 
 def _asked(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The study without the question sets whose count is null.
+    """Drop the question sets whose count is null.
 
-    A file laid over another adds keys and cannot take one out; elsewhere null is a fault.
+    A file laid over another can add keys but not remove one. Elsewhere null is a fault.
     """
     evaluations = config.get("evaluations")
     if not isinstance(evaluations, Mapping):
@@ -126,7 +126,7 @@ def _unknown(value: Any, known: Iterable[str]) -> str:
 
 
 def _check_names(file: StudyFile, root: Path) -> None:
-    """Every name that the study uses must be one that it defines."""
+    """Refuse a study that uses a name which it does not define."""
     texts = file.text
     teacher = study.teacher_model(file)
     entries: list[tuple[str, Any]] = [("model", file.model)]

@@ -1,4 +1,4 @@
-"""What a study may say of a made model, of scoring and of serving. Pure Python."""
+"""Settings of a made model, of scoring and of serving. Pure Python."""
 
 from typing import Annotated, Any
 
@@ -35,7 +35,7 @@ class Scoring(Settings):
     """How the texts and questions of every checkpoint are scored: the flags of src/measure.py."""
 
     seq_len: Annotated[int, Field(ge=2, description="window, tokens")] = 512
-    max_tokens: Annotated[int, Field(ge=0, description="tokens scored a text; 0 = all")] = 8192
+    max_tokens: Annotated[int, Field(ge=0, description="tokens scored per text; 0 = all")] = 8192
     batch_size: Annotated[int, Field(ge=1, description="questions a batch")] = 8
 
 

@@ -1,7 +1,7 @@
-"""A study as the workflow asks for it: its nodes, its paths, and the flags of every command.
+"""A study as the workflow uses it: nodes, paths, and the flags of every command.
 
-Pure Python: the Snakefile has a `Study` wherever it is parsed, login nodes included.
-`parse.py` reads and checks the file that it is made of.
+Pure Python: the Snakefile builds a `Study` also on login nodes. `parse.py` reads and checks the
+study file.
 """
 
 import csv
@@ -120,7 +120,7 @@ class Study:
         return [token for token, stage in self.stages.items() if stage.kind == kind]
 
     def flags(self, token: str) -> list[str]:
-        """Everything that decides a stage's result, as one sorted list of `--name=value`."""
+        """Everything that determines a stage's result, as one sorted list of `--name=value`."""
         stage = self.stages[token]
         common = {
             "method": stage.method,
@@ -131,13 +131,13 @@ class Study:
         return flags({**common, **stage.settings.used(stage.on_quantized)})
 
     def teacher_flags(self, token: str) -> list[str]:
-        """What of a distillation's settings decides the teacher's outputs: not T, not alpha."""
+        """Settings of a distillation that determine the teacher's outputs: not T, not alpha."""
         chosen = self.stages[token].settings.teaching.model_dump()
         another = {"model": self.teacher} if self.teacher else {}
         return flags({**chosen, **another, "device": self.device})
 
     def cache_token(self, token: str) -> str:
-        """The first distillation that needs the same teacher's outputs: they share one file."""
+        """The first distillation that needs the same teacher's outputs, whose file all of them share."""
         wanted = self.teacher_flags(token)
         return next(t for t in self.of_kind("distill") if self.teacher_flags(t) == wanted)
 
@@ -146,7 +146,7 @@ class Study:
         return f"assets/packages/{self.file.packages[package].file}"
 
     def fetch_flags(self, file: str) -> list[str]:
-        """The flags that fetch the archive of that file name."""
+        """The flags that fetch the archive with a given file name."""
         for package, pin in self.file.packages.items():
             if pin.file == file:
                 return flags({"package": package, "version": pin.version, "sha256": pin.sha256})
@@ -222,22 +222,22 @@ class Study:
         return [*local, *hub_tasks.files(self.file, self.root)]
 
     def scoring_modules(self) -> list[str]:
-        """The modules that task files name, which no import tells."""
+        """Modules that task files name; no import statement reveals them."""
         return hub_tasks.modules(self.file, self.root)
 
     def serving_flags(self) -> list[str]:
-        """The flags that say how serving is measured; none where the study does not ask for it."""
+        """The flags of the serving measurement; none if the study does not measure serving."""
         asked = self.file.serving
         return [] if asked is None else flags({**asked.model_dump(), "device": self.device})
 
     @property
     def judge(self) -> Judge | None:
-        """The judge's entry; None: nothing is judged."""
+        """The judge's entry, None if nothing is judged."""
         return self.file.judge
 
     @property
     def its_judge(self) -> Judge:
-        """The judge of a study that has one."""
+        """The judge's entry, in a study that must have one."""
         assert self.file.judge is not None
         return self.file.judge
 

@@ -1,1 +1,1 @@
-"""What only the Snakefile asks: sources, environments, resources, leftovers of a killed run."""
+"""Helpers of the Snakefile: sources, environments, resources, leftover jobs of a killed run."""

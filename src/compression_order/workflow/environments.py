@@ -1,7 +1,8 @@
 """The Python that a job runs in: `core` for most, `quant` for llm-compressor, `judge` for verdicts.
 
-Pure Python, no torch: the Snakefile asks. `core` is the environment that Snakemake's jobs find;
-another one is named by a variable, so that a container or a cluster can have it elsewhere.
+Pure Python, no torch, because the Snakefile imports it. `core` is the environment in which
+Snakemake runs its jobs. An environment variable names the python of each other one, so that a
+container or a cluster can keep it elsewhere.
 """
 
 import os
@@ -26,14 +27,14 @@ def variable(name: str) -> str:
 
 
 def lock(method: str) -> str:
-    """The lock of a method's environment: another library version may give other numbers."""
+    """The lock file of a method's environment: other library versions may give other numbers."""
     return of_workflow(f"envs/{methods.settings(method).environment}.lock")
 
 
 def launcher(method: str, devices: int) -> str:
-    """The command that starts a method's script on so many devices of one machine.
+    """The command that starts a method's script on a number of devices of one machine.
 
-    It names the variable, not the python: where that lies decides no result.
+    It names the variable, not the path of the python, because the path does not affect results.
     """
     name = methods.settings(method).environment
     if name == CORE:
@@ -43,10 +44,10 @@ def launcher(method: str, devices: int) -> str:
 
 
 def require(stages: Iterable[Stage], root: Path, judge: bool = False) -> None:
-    """Set the variables that the launchers name, where the caller has not, and check them.
+    """Set the launchers' variables that the caller has not set, and check all of them.
 
     Args:
-        stages: of the study; only what they use must be there.
+        stages: of the study; only the environments that they use must exist.
         root: folder of the repository, from which relative paths count.
         judge: whether the study has a judge.
 

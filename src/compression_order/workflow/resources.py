@@ -1,9 +1,9 @@
-"""What a job asks a scheduler for: memory and minutes, the planner's figures with a margin.
+"""Request memory and time for a job from a scheduler: the planner's figures with a margin.
 
-Memory is the machine's, also where a study computes on a GPU: schedulers hand out whole GPUs.
+Memory is host memory, even if a study computes on a GPU: schedulers assign whole GPUs.
 
-Pure Python: the Snakefile imports it on login nodes that have no torch. A later attempt asks for
-more, so that a job killed for its memory or its time gets through.
+Pure Python: the Snakefile imports it on login nodes without torch. A later attempt requests more,
+so that a job killed for exceeding its memory or time can succeed.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ CONVERTING = 4  # copies of the bf16 weights that converting a model holds, in f
 
 @dataclass(frozen=True)
 class Need:
-    """What one job asks for at its first attempt: MB and minutes."""
+    """Request of one job at its first attempt: MB and minutes."""
 
     memory_mb: int
     minutes: int
@@ -52,17 +52,17 @@ class Need:
         return self.minutes * attempt
 
 
-LIGHT = Need(2000, STARTING_MIN)  # texts, splits, tables, a tiny model
-UNPLANNED = Need(6500, 24 * 60)  # of a model whose shape is not known before it is fetched
+LIGHT = Need(2000, STARTING_MIN)  # for texts, splits, tables, a tiny model
+UNPLANNED = Need(6500, 24 * 60)  # for a model whose shape is unknown before it is fetched
 
 
 def needs(study: Study, root: Path) -> Mapping[str, Need]:
-    """The needs of every planned job by its name there, and of `model`, which prepares it.
+    """Compute the needs of every planned job by name, and of `model`, which prepares the model.
 
-    None where the shape of the model is not known before it is fetched: jobs get `UNPLANNED`.
+    None if the shape of the model is unknown before it is fetched: jobs then get `UNPLANNED`.
 
     Raises:
-        HarnessError: the plan fails: a stage would leave nothing, say.
+        HarnessError: the plan fails, for example because a stage would remove the whole model.
     """
     try:
         shape = graph.architecture(study)
@@ -76,10 +76,10 @@ def needs(study: Study, root: Path) -> Mapping[str, Need]:
 
 
 def asker(study: Study, root: Path) -> Callable[..., dict[str, Callable[[Any, int], int]]]:
-    """What a rule writes into its resources: `**asked("measure {pipeline}")`.
+    """Make the function that gives a rule its resources: `**asked("measure {pipeline}")`.
 
-    The name is that of a planned job, with the rule's wildcards; none is a light job. The plan
-    is of one process: `processes` says how many a job starts.
+    The name is that of a planned job, with the rule's wildcards; no name means a light job. The
+    plan counts one process: `processes` says how many a job starts.
     """
     planned = needs(study, root)
 
@@ -107,7 +107,7 @@ def _need(job: Job, device: str) -> Need:
 
 
 def _host_bytes(memory: Memory, device: str) -> float:
-    """Bytes of the machine's memory without libraries; on a GPU, what passes through it."""
+    """Bytes of host memory without libraries; on a GPU, the data that pass through the host."""
     if device == "cuda":
         return HELD * (memory.weights + memory.teacher)
     factor = ACTIVATIONS_TRAINING if memory.gradients else ACTIVATIONS_FORWARD

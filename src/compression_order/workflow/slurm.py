@@ -1,7 +1,7 @@
-"""Jobs of a killed run that are still in Slurm: a new run in the same folder must not meet them.
+"""Refuse to start while Slurm jobs of a killed run remain in the same folder.
 
-Snakemake forgets the jobs that it submitted when it is killed, and would submit them a second time
-beside those that still run. Pure Python, and silent where no Slurm answers.
+A killed Snakemake forgets its submitted jobs and would submit them a second time while they still
+run. Pure Python; does nothing where no Slurm answers.
 """
 
 import shutil
@@ -14,7 +14,7 @@ from compression_order.common.errors import HarnessError
 # number, state, working folder, and the comment that the executor plugin gives its jobs
 QUERY = ("squeue", "--me", "--noheader", "--format=%A|%T|%Z|%k")
 MARK = "rule_"
-PATIENCE = 60  # s to wait for an answer
+PATIENCE = 60  # time to wait for an answer, s
 
 
 def jobs(lines: Iterable[str], folder: Path) -> list[str]:
@@ -28,10 +28,10 @@ def jobs(lines: Iterable[str], folder: Path) -> list[str]:
 
 
 def require_none(folder: Path) -> None:
-    """Refuse to start beside jobs of an earlier run.
+    """Refuse to start while jobs of an earlier run remain.
 
     Raises:
-        HarnessError: there are some.
+        HarnessError: such jobs exist.
     """
     if not shutil.which(QUERY[0]):
         return

@@ -16,7 +16,7 @@ def of_script(script: str, *modules: str) -> list[str]:
 
 
 def of_stage(study: Study, pipeline: str) -> list[str]:
-    """The sources of a pipeline's last stage: its method's, and the forms of its own pipeline."""
+    """The sources of a pipeline's last stage: of its method, and of the stored forms it handles."""
     stage = study.stages[orderings.last(pipeline)]
     modules = [methods.run_module(stage.method), *_forms(study, pipeline)]
     return of_script(f"{stage.kind}.py", *modules)
