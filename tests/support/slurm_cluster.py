@@ -110,8 +110,14 @@ class Cluster:
         self.wait_for_nodes()
 
     def wait_for_nodes(self) -> None:
-        """Wait until both nodes are idle."""
-        wait_until(lambda: self._states() == {"idle"}, 60, self._why)
+        """Wait until both nodes are idle; one that refused a job is drained until it is resumed."""
+
+        def idle() -> bool:
+            if any(state.startswith(("drain", "down")) for state in self._states()):
+                self._call("scontrol", "update", f"nodename={','.join(NODES)}", "state=resume")
+            return self._states() == {"idle"}
+
+        wait_until(idle, 60, self._why)
 
     def _configure(self) -> None:
         host = socket.gethostname()

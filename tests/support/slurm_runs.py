@@ -87,6 +87,7 @@ class Login:
     before: int = 0
 
     def __post_init__(self) -> None:
+        self.cluster.wait_for_nodes()
         self.before = max((job.number for job in self.cluster.jobs()), default=0)
 
     def environment(self) -> dict[str, str]:
