@@ -1,11 +1,11 @@
-"""The configured study, checked before anything runs, and what the rules ask of it."""
+"""The configured study, checked before anything runs, and helper functions of the rules."""
 
 import re
 import shlex
 import sys
 from pathlib import Path
 
-# the sources beside the rules; a workflow that is read from a host has those that pip installed
+# use the sources beside the rules; a workflow read from a remote host uses those of pip
 sys.path.insert(0, str(Path(str(workflow.current_basedir)).resolve().parent / "src"))
 
 from compression_order import orderings
@@ -39,7 +39,7 @@ wildcard_constraints:
     pipeline=r"[^/]+",
 
 
-# one JSON of each for every checkpoint
+# one JSON file of each kind per checkpoint
 SCORES = ["perplexity", "fidelity", "lm_eval", "size"]
 if STUDY.judge:
     SCORES.append("judge")
@@ -47,12 +47,12 @@ if STUDY.judge:
 LOCK = of_workflow("envs/core.lock")
 PUBLISHED = of_workflow("published/published.csv")
 BASE = f"results/{STUDY.name}/seed{STUDY.seeds[0]}/checkpoints/base"
-# what a study that computes on a GPU waits for before it fetches anything
+# a study on a GPU waits for this file before it fetches anything
 DEVICE = [ancient(f"results/{STUDY.name}/device.json")] if STUDY.gpus else []
 
 
 def one_of(names):
-    """A wildcard constraint: one of these names, or nothing at all where there are none."""
+    """A wildcard constraint: one of these names; it matches nothing if there are none."""
     return "|".join(map(re.escape, sorted(names))) or r"(?!)"
 
 
@@ -67,15 +67,15 @@ def stage_devices(wildcards):
 
 
 def every_core(wildcards):
-    """All cores of this run, so that no job runs beside this one; on a cluster one."""
+    """All cores of this run, so that no job runs beside this one; on a cluster, one core."""
     try:
         return workflow.cores
-    except WorkflowError:  # jobs are handed out: there is no number to share
+    except WorkflowError:  # jobs go to a cluster: there is no number of local cores
         return 1
 
 
 def stage_sources(wildcards):
-    """The sources that decide a stage's result."""
+    """The sources that determine a stage's result."""
     return watched.of_stage(STUDY, wildcards.pipeline)
 
 
@@ -128,7 +128,7 @@ def parent_weights(wildcards):
 
 
 def stage_flags(wildcards):
-    """Everything that decides a stage's result, in one list."""
+    """Everything that determines a stage's result, in one list."""
     token = orderings.last(wildcards.pipeline)
     teacher = [f"--teacher={path}" for path in teacher_input(wildcards).values()]
     return sorted([*STUDY.flags(token), *teacher])

@@ -1,4 +1,4 @@
-"""What swapping two neighbouring stages does: `make commutators`, no part of a table."""
+"""Effect of swapping two neighbouring stages: `make commutators`, not part of a table."""
 
 SWAPS = orderings.swaps(p for p in STUDY.plan.rows if p not in STUDY.plan.refused)
 
@@ -60,7 +60,7 @@ rule commutators:
 rule commutator_table:
     """One line a pair and seed."""
     input:
-        # a study without a swap is told so by the script
+        # the script reports a study without a swap
         records=[
             f"results/{STUDY.name}/seed{seed}/commutators/{first}~{second}.json"
             for first, second in SWAPS

@@ -2,7 +2,7 @@
 
 
 rule device:
-    """The study's device is there: asked before anything is fetched."""
+    """Check that the study's device exists before anything is fetched."""
     input:
         sources=ancient([of_workflow("src/device.py")]),
     output:

@@ -41,7 +41,7 @@ if STUDY.judge:
             """
 
     rule judge_steps:
-        """The steps by which the judge means to go, the same for every answer."""
+        """The judge's evaluation steps, the same for every answer."""
         input:
             sources=watched.of_script("judge.py"),
             lock=of_workflow("envs/judge.lock"),
@@ -49,7 +49,7 @@ if STUDY.judge:
             "results/{study}/judge/steps.json",
         log:
             "logs/{study}/judge_steps.log",
-        # the endpoint may be out of a cluster node's reach
+        # a cluster node may not reach the endpoint
         localrule: True
         params:
             flags=STUDY.judge_flags(),

@@ -1,4 +1,4 @@
-"""What checkpoints cost to serve, timed on an idle machine: `make serving`, no part of a table."""
+"""Cost of serving checkpoints, timed on an idle machine: `make serving`, not part of a table."""
 
 
 rule serve:
@@ -40,7 +40,7 @@ rule serving:
 rule serving_table:
     """One line a checkpoint and batch size."""
     input:
-        # a study that does not say how to measure is told so by the script
+        # the script reports a study without a `serving` entry
         records=every("costs/{pipeline}/serving.json") if STUDY.serving_flags() else [],
         sources=watched.of_script("collect.py"),
     output:

@@ -32,7 +32,7 @@ rule table:
 
 
 rule analysis:
-    """What the numbers mean: every comparison with its interval and verdict, and in sentences."""
+    """Interpretation: every comparison with its interval and verdict, also in sentences."""
     input:
         manifests=every("checkpoints/{pipeline}/checkpoint.json"),
         evaluations=[
@@ -60,7 +60,7 @@ rule analysis:
 
 
 rule main_table:
-    """The configured study's table and findings, where every study's are found."""
+    """Copy the configured study's table and findings to the place common to all studies."""
     input:
         csv=f"results/{STUDY.name}/table.csv",
         markdown=f"results/{STUDY.name}/table.md",

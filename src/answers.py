@@ -1,6 +1,6 @@
-"""Let one checkpoint answer the prompts of a study, once: a judge reads the stored answers.
+"""Generate one checkpoint's answers to the prompts of a study, once: a judge reads the stored file.
 
-Greedy, or sampled with a seed of its own for every prompt. An answer never contains its prompt.
+Answers are greedy, or sampled with a separate seed per prompt. They never contain the prompt.
 
     python src/answers.py --checkpoint results/smollm2-135m/seed0/checkpoints/P \\
         --reference results/smollm2-135m/seed0/checkpoints/base \\
@@ -19,10 +19,10 @@ def parser() -> declare.Parser:
     made = declare.Parser(__doc__)
     add = made.add_argument
     add("--checkpoint", type=Path, required=True, help="folder of the checkpoint")
-    add("--reference", type=Path, required=True, help="the base's checkpoint, which tells fluency")
+    add("--reference", type=Path, required=True, help="the base's checkpoint, which scores fluency")
     add("--text", type=Path, required=True, help="chat text, JSON lines")
     add("--splits", type=Path, help="take the held-out split of the text (default: all of it)")
-    add("--seed", type=int, default=0, help="of the draws, where answers are sampled (default: 0)")
+    add("--seed", type=int, default=0, help="seed, if answers are sampled (default: 0)")
     add("--out", type=Path, required=True, help="JSON file to write")
     declare.add_flags(made, Generation)
     declare.add_work(made)

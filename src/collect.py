@@ -1,4 +1,4 @@
-"""Put the records of many checkpoints into one file: what `serving` costs, what `commutators` tell.
+"""Collect the records of many checkpoints in one file: costs of `serving`, or `commutators`.
 
     python src/collect.py serving --study smollm2-135m --out results/smollm2-135m/serving.csv \\
         --records results/smollm2-135m/seed0/costs/*/serving.json

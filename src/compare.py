@@ -1,4 +1,4 @@
-"""How far two checkpoints are apart: KL divergence of their outputs on the held-out conversations.
+"""Compute the KL divergence between two checkpoints' outputs on the held-out conversations.
 
     python src/compare.py --first results/smollm2-135m/seed0/checkpoints/P-Q \\
         --second results/smollm2-135m/seed0/checkpoints/Q-P \\

@@ -1,7 +1,7 @@
 """python src/device.py --device cuda --out results/qwen2.5-3b/device.json
 
-Ask torch for the study's device, before hours of downloads: a GPU that is not there is told in
-one sentence. The record holds nothing of the machine.
+Check that torch finds the study's device before hours of downloads; report a missing GPU in one
+sentence. The record contains nothing specific to the machine.
 """
 
 from pathlib import Path

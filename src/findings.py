@@ -1,10 +1,10 @@
 """python src/findings.py --study smoke --results results/smoke --rows base P Q P-Q Q-P --seeds 0 \\
     --json results/smoke/analysis.json --markdown results/smoke/findings.md
 
-Say what the numbers of a finished study mean: which orders are separable, by how much, and how
-sure that is. Reads the evaluations of all seeds; nothing is measured here. analysis.json holds
-every comparison with its effect, intervals and verdict, findings.md the same in sentences.
-docs/statistics.md says how each number is made.
+Interpret the numbers of a finished study: which orders are separable, by how much, and with what
+confidence. Reads the evaluations of all seeds and measures nothing. analysis.json holds every
+comparison with its effect, intervals and verdict; findings.md says the same in sentences.
+docs/statistics.md explains how each number is computed.
 """
 
 from pathlib import Path

@@ -9,9 +9,9 @@
         --steps results/smollm2-135m/judge/steps.json \\
         --out results/smollm2-135m/seed0/evaluations/P/judge.json
 
-`steps` asks once by which steps the judge means to go; every answer of every checkpoint
-is then judged by the same steps. Verdicts are files: one that is stored is not asked for again.
-Runs in the environment `judge` (`make judge-env`), and needs the endpoint alone.
+`steps` asks the judge once for its evaluation steps; every answer of every checkpoint is then
+judged by the same steps. Verdicts are stored as files and never requested twice. Runs in the
+environment `judge` (`make judge-env`) and needs only the endpoint.
 """
 
 from pathlib import Path

@@ -4,7 +4,7 @@
         --batch-sizes 1,4 --prompt 64 --new-tokens 32 --repeats 5 --warmup 1 \\
         --costs results/smollm2-135m/seed0/costs/P-Q
 
-Writes <costs>/serving.json. Its times are those of this machine on this day, and mean something
+Writes <costs>/serving.json. Its times hold for this machine on this day, and
 only if nothing else runs: no table and no manifest reads them.
 """
 

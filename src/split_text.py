@@ -2,7 +2,7 @@ r"""python src/split_text.py --text assets/text/alpaca.jsonl --seed 0 \
     --train 600 --calibration 64 --held-out 48 --out results/ordering/splits.json
 
 Draw the three disjoint parts of a chat text, as lists of record indices: what training reads,
-what calibrates pruning scores, and what evaluations score. No prompt stands in two of them.
+what calibrates pruning scores, and what evaluations score. No prompt is in two of them.
 """
 
 from pathlib import Path

@@ -2,8 +2,8 @@
     --seeds 0 --csv results/smoke/table.csv --markdown results/smoke/table.md
 
 Assemble the comparison table of a study from its evaluations: table.csv for programs, with
-every column, and table.md for reading, with fewer; with --changes also what each stage changed.
-Nothing is measured here.
+every column, and table.md for reading, with fewer; with --changes also the changes by each stage.
+Measures nothing.
 """
 
 from pathlib import Path

@@ -26,7 +26,7 @@ def add_flags(parser: declare.Parser) -> None:
     parser.add_argument("--results", type=Path, help="folder of a run (default: results/<study>)")
     parser.add_argument("--out", type=Path, help="(default: utilization.svg in that folder)")
     parser.add_argument(
-        "--ordering", action="append", help="ordering to draw, repeatable (default: the longest ones)"
+        "--ordering", action="append", help="one to draw, repeatable (default: the longest ones)"
     )
 
 

@@ -40,7 +40,7 @@ def add_flags(parser: declare.Parser) -> None:
     usual = ", ".join(f"{name} for {where}" for where, name in devices.USUAL.items())
     group.add_argument("--device", help=f"{known} (default: by the study's device, {usual})")
     group.add_argument(
-        "--utilization", type=float, default=0.3, help="assumed share of the device's peak, 0 to 1 (default: 0.3)"
+        "--utilization", type=float, default=0.3, help="share of its peak, 0 to 1 (default: 0.3)"
     )
     declare.add_flags(parser, Assumed, "what the data decide, assumed here")
     add(

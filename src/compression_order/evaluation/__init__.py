@@ -1,1 +1,1 @@
-"""What every checkpoint is measured on, and how far two of them are apart."""
+"""Evaluations of one checkpoint, and the distance between two."""

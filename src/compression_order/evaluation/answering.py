@@ -1,6 +1,6 @@
-"""Answers of one checkpoint to the prompts of a study, written once: a judge reads them.
+"""Generate one checkpoint's answers to the prompts of a study, once: a judge reads the file.
 
-Greedy, or sampled with a seed of its own for every prompt. An answer never contains its prompt.
+Answers are greedy, or sampled with a separate seed per prompt. They never contain the prompt.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from compression_order.text import chat
 
 @dataclass(frozen=True)
 class Speaker:
-    """A checkpoint that answers, or that tells how fluent an answer is."""
+    """A checkpoint that generates answers, or that scores their fluency."""
 
     checkpoint: Checkpoint
     model: PreTrainedModel
@@ -37,7 +37,7 @@ class Speaker:
 
 
 def load(folder: Path, device: torch.device) -> Speaker:
-    """A checkpoint; an adapter answers where it lies, beside the weights."""
+    """Load a checkpoint; an adapter stays beside the weights, unmerged."""
     checkpoint = Checkpoint.open(folder)
     return Speaker(checkpoint, checkpoint.model(torch.bfloat16, device))
 
@@ -59,7 +59,7 @@ def encode(parent: Speaker, asked: Sequence[Prompt], more: int) -> list[list[int
 
 
 def set_sampling(parent: Speaker, how: Generation) -> list[int]:
-    """Replace what the model's own files say of sampling and penalties; the ids that end a text."""
+    """Replace the model's own sampling and penalty settings; return the ids that end a text."""
     own = parent.model.generation_config.eos_token_id
     ends = parent.tokenizer.eos_token_id if own is None else own
     stops: list[int] = ends if isinstance(ends, list) else [ends]
@@ -77,7 +77,7 @@ def set_sampling(parent: Speaker, how: Generation) -> list[int]:
 def generate(parent: Speaker, ids: list[int], stops: list[int], seed: str) -> list[int]:
     """The token ids of one answer, without its end.
 
-    One prompt at a time: no padding, and no neighbour in the batch changes a rounding.
+    One prompt at a time: without padding or neighbours, a batch cannot change the rounding.
     """
     torch.manual_seed(int(seed[:15], 16))
     prompt = torch.tensor([ids], device=parent.model.device)
@@ -103,7 +103,7 @@ def loss(reference: Speaker, ids: Sequence[int], start: int) -> float | None:
 
 
 def start_of(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id before the first of a text: its beginning, or the end of another."""
+    """The id to place before a text: the beginning-of-text id, or else an end-of-text id."""
     bos = tokenizer.bos_token_id
     return int(tokenizer.eos_token_id if bos is None else bos)
 
@@ -139,7 +139,7 @@ def answer(
 
 
 def write(args: argparse.Namespace, how: Generation) -> None:
-    """Answer every prompt, and write what was said.
+    """Answer every prompt and write the answers.
 
     Args:
         args: checkpoint, reference, text, splits, seed, out, device, threads and costs.

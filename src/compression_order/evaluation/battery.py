@@ -1,7 +1,7 @@
 """All evaluations of one checkpoint: perplexity, fidelity to the base, question sets, size.
 
-One process does all of it: importing the libraries and loading the model take longer than some of
-the scores.
+One process runs them all, because importing the libraries and loading the model take longer than
+some of the scores.
 """
 
 import argparse
@@ -37,7 +37,7 @@ class Battery:
         self.costs = meter.Costs("measure", args.threads)
         self.name = args.checkpoint.name
         self.prepared = self._prepare(scratch)
-        # an adapter is scored where it lies, beside the weights, not merged
+        # an adapter is scored beside the weights, not merged
         self.checkpoint = Checkpoint.open(args.checkpoint)
         self.model = self.checkpoint.model(torch.bfloat16, device)
         label = f"{self.name} lm-eval"
@@ -48,7 +48,7 @@ class Battery:
         self.costs.loaded()
 
     def _prepare(self, scratch: Path) -> list[questions.Prepared]:
-        """Load all questions, before anything that takes long."""
+        """Load all questions before any slow step."""
         args = self.args
         folders = hub_questions.snapshots(args.dataset)
         sources = hub_questions.Sources(folders, args.task_folder, args.nltk)
@@ -82,7 +82,7 @@ class Battery:
         return perplexities, perplexity.fidelity_record(chat.stem, sample, scores)
 
     def score(self, text: Path, sample: Sample, against: Reference | None = None) -> Scores:
-        """Score one sample, telling how far it is."""
+        """Score one sample and report progress."""
         label = f"{self.name} perplexity {text.stem}"
         progress = process.Progress(label, "sequence", len(sample.sequences))
         scores = Scores()

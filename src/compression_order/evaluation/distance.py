@@ -1,8 +1,8 @@
-"""How far apart two models are that differ by the order of two stages: the commutator of the two.
+"""Distance between two models that differ by the order of two stages: their commutator.
 
-Stages that commute give one model, whatever their order; how far they are from it is the
-Kullback-Leibler divergence between the two models' next-token distributions, per token of the
-held-out conversations. It has a direction, so both are told.
+Stages that commute give the same model in either order. The distance is the Kullback-Leibler
+divergence between the two models' next-token distributions, per token of the held-out
+conversations. The divergence is not symmetric, so both directions are reported.
 """
 
 import argparse
@@ -30,7 +30,7 @@ class Apart:
     Attributes:
         forward: [tokens], KL(first || second), nats.
         backward: [tokens], KL(second || first), nats.
-        agree: [tokens], whether both find the same next token likeliest.
+        agree: [tokens], whether both models have the same likeliest next token.
     """
 
     forward: Tensor
@@ -92,7 +92,7 @@ def record(names: Mapping[str, str], digest: str, found: list[Apart]) -> dict[st
 def outputs(
     folder: Path, args: argparse.Namespace, opening: Opening, device: torch.device
 ) -> perplexity.Reference:
-    """What a checkpoint says of the held-out conversations; its weights are let go again."""
+    """Run a checkpoint on the held-out conversations, then release its weights."""
     checkpoint = Checkpoint.open(folder)
     sample = perplexity.documents(
         checkpoint.tokenizer, args.text, args.splits, opening.score_opening
@@ -101,7 +101,7 @@ def outputs(
 
 
 def compare(args: argparse.Namespace, opening: Opening) -> None:
-    """Run two checkpoints, compare them, write.
+    """Run two checkpoints, compare them, write the result.
 
     Args:
         args: first, second, text, splits, out, device, threads and costs.

@@ -1,12 +1,12 @@
-"""lm-eval's own tasks, on pinned snapshots of the hub datasets that they read; no network.
+"""Run lm-eval's own tasks on pinned snapshots of the hub datasets that they read; no network.
 
-lm-eval's configuration of a task is used as it is, but for where its data lie: `dataset_path`
-becomes a folder with just the files of the snapshot. Examples before a question are as many as
-lm-eval's configuration says, unless the study names a number, and no chat template is applied:
+lm-eval's configuration of a task is kept, except for the place of its data: `dataset_path`
+becomes a folder with just the files of the snapshot. The number of examples before a question is
+that of lm-eval's configuration, unless the study sets another. No chat template is applied:
 prompts are those for base models.
 
-lm-eval reads all its 14,000 task files to know one name, which takes 5 to 10 seconds a process,
-unless it is told in which folders to look.
+To find one task by name, lm-eval reads all its 14,000 task files, which takes 5 to 10 seconds per
+process. Naming the folders to search avoids this.
 """
 
 import sys
@@ -25,8 +25,8 @@ from compression_order.common.errors import HarnessError
 from compression_order.evaluation.questions import Prepared
 from compression_order.study import hub_tasks
 
-MANIFEST = "asset.json"  # what the workflow adds to a snapshot
-# what lm-eval and datasets raise where files are missing, broken or of another dataset
+MANIFEST = "asset.json"  # file that the workflow adds to a snapshot
+# raised by lm-eval and datasets if files are missing, broken or of another dataset
 UNREADABLE = (
     ValueError, KeyError, OSError, datasets.exceptions.DatasetsError, jinja2.TemplateError,
 )  # fmt: skip
@@ -48,10 +48,10 @@ class HubAsked:
 
 
 def parse(tasks: Sequence[str], shots: Sequence[str]) -> list[HubAsked]:
-    """What the flags `--hub-tasks mmlu:20` and `--hub-shots mmlu:5` ask.
+    """Parse the flags `--hub-tasks mmlu:20` and `--hub-shots mmlu:5`.
 
     Raises:
-        HarnessError: one is not of that form, or examples are given to what is not asked.
+        HarnessError: a flag has another form, or sets examples for a task that is not asked.
     """
     counts = dict(_named("--hub-tasks", text, "questions") for text in tasks)
     examples = dict(_named("--hub-shots", text, "examples") for text in shots)
@@ -92,12 +92,12 @@ def snapshots(texts: Sequence[str]) -> dict[str, Path]:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where questions are read.
+    """Where the questions are read from.
 
     Attributes:
         folders: the snapshot of each dataset.
-        within: folders of lm-eval's tasks in which theirs are, or `tasks/...` of this repository;
-            none: all of lm-eval's.
+        within: folders of lm-eval that contain the tasks, or `tasks/...` of this repository;
+            none: all of lm-eval's folders.
         nltk: folder of NLTK's data, for the tasks that read them.
     """
 
@@ -127,10 +127,10 @@ def prepare(tasks: Sequence[HubAsked], sources: Sources, scratch: Path) -> list[
     """Load the questions of lm-eval's own tasks.
 
     Args:
-        tasks: what is asked.
-        sources: where.
-        scratch: an empty folder of this process, which must stay until the answers are in:
-            prepared data go there, so that no other process and no older snapshot has a part.
+        tasks: the tasks to ask.
+        sources: where their data are.
+        scratch: an empty folder of this process, which must exist until all questions are
+            answered. Prepared data go there, apart from other processes and older snapshots.
 
     Raises:
         HarnessError: lm-eval has no such task, its dataset is not given or does not fit, or a
@@ -158,13 +158,13 @@ def prepare(tasks: Sequence[HubAsked], sources: Sources, scratch: Path) -> list[
 
 
 def _alike(manager: TaskManager, name: str) -> bool:
-    """Whether a group's own file says that its tasks weigh the same."""
+    """Whether a group's own file gives all its tasks the same weight."""
     metrics = (manager.task_index[name].cfg or {}).get("aggregate_metric_list") or [{}]
     return not metrics[0].get("weight_by_size", True)
 
 
 def _pin_nltk(folder: Path | None) -> None:
-    """Let NLTK read that folder and nothing else, and never download."""
+    """Make NLTK read only that folder and never download."""
     import nltk
 
     def refuse(name: str, *_: Any, **__: Any) -> None:
@@ -178,10 +178,10 @@ def _pin_nltk(folder: Path | None) -> None:
 
 
 def leaves(manager: TaskManager, name: str) -> list[str]:
-    """The names of the tasks in a group or tag, sorted; of a task: its own.
+    """The sorted names of the tasks in a group or tag; for a single task, its own name.
 
     Raises:
-        HarnessError: lm-eval has none of that name, or it is no plain configuration.
+        HarnessError: lm-eval has no task of that name, or it is no plain configuration.
     """
     if name not in manager.task_index:
         raise HarnessError(f"--hub-tasks: lm-eval has no task or group {name!r}; correct its name")
@@ -211,7 +211,7 @@ def _read(manager: TaskManager, name: str) -> dict[str, str]:
 
 
 def _view(folder: Path, target: Path) -> Path:
-    """Links to the files of a snapshot, and to nothing else.
+    """Make a folder of links to the files of a snapshot and to nothing else.
 
     Where a dataset's README.md does not list its files, every file in the folder is data.
     """
@@ -247,13 +247,13 @@ def _load(
             f"{', '.join(sorted(set(read.values())))} ({first}); look at its revision and files "
             "under `datasets` in the study file"
         ) from fault
-    if "langdetect" in sys.modules:  # it guesses at random, anew in each process, without a seed
+    if "langdetect" in sys.modules:  # unseeded, it guesses differently in each process
         sys.modules["langdetect"].DetectorFactory.seed = 0
     return {leaf: loaded[leaf] for leaf in read}
 
 
 def _facts(tasks: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[str, Any]:
-    """What a record says of the questions besides: revisions, examples, template."""
+    """Further facts for the record: revisions, examples, template."""
     shots = {task.config.num_fewshot or 0 for task in tasks.values()}
     return {
         "datasets": {name: folder.name for name, folder in sorted(folders.items())},

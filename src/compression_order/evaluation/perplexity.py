@@ -1,7 +1,7 @@
 """Scores of a checkpoint on a text: perplexity under two protocols, and fidelity to the base.
 
-One forward pass a sequence serves every score. Sequences go through one at a time: a score
-then depends on its own tokens alone, never on the padding of a neighbour.
+One forward pass per sequence gives every score. Sequences pass one at a time, so that a score
+depends on its own tokens alone, never on the padding of a neighbour.
 """
 
 import argparse
@@ -32,7 +32,7 @@ CHUNK = 128  # tokens whose logits are in memory at a time
 
 @dataclass(frozen=True)
 class Sample:
-    """What is scored.
+    """Sequences to score.
 
     Attributes:
         protocol: `windows` or `documents`.
@@ -69,7 +69,7 @@ def windows(
             "max_tokens or lower seq_len"
         )
     joined = "\n\n".join(record["text"] for record in files.read_lines(text))
-    # a text is longer than its tokens: do not tokenize a corpus for its first page
+    # a text has more characters than tokens: do not tokenize a whole corpus for its first page
     limit = max_tokens * 12 if max_tokens else None
     ids = tokenizer(joined[:limit], add_special_tokens=False)["input_ids"]
     ids = ids[:max_tokens] if max_tokens else ids
@@ -87,10 +87,10 @@ def documents(
 ) -> Sample:
     """The whole held-out conversations in the chat template, not cut: the paper's protocol.
 
-    The opening that the template gives to all of them (a system message, where it adds one by
-    itself) is read and not predicted: the same few tokens in every document would weigh more
-    than what was said, and would tie the documents' losses together. `score_opening` predicts
-    all but the very first token, as published.
+    The opening that the template gives to all of them (for example a system message that it adds)
+    is read but not predicted. If predicted, the same few tokens in every document would outweigh
+    the conversations and correlate the documents' losses. `score_opening` predicts all but the
+    very first token, as published.
     """
     encoded = chat.encode(tokenizer, chat.records(text, splits, "held_out"))
     sequences = [document.ids for document in encoded]
@@ -116,7 +116,7 @@ def hidden(model: PreTrainedModel, ids: Sequence[int], context: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Reference:
-    """The base model on a sample, kept as hidden states: 85 times less than its logits.
+    """The base model on a sample, kept as hidden states: 85 times smaller than its logits.
 
     Attributes:
         head: [vocabulary, width], the base's output embedding.
@@ -175,7 +175,7 @@ class Scores:
         losses: mean loss of the predicted tokens, nats.
         counts: predicted tokens.
         kl: mean KL(base || model), nats; empty without a reference.
-        agreement: share of tokens whose likeliest next token is the base's; likewise.
+        agreement: share of tokens with the same likeliest next token as base; likewise.
         token_kl: KL of every token of the sample, in its order; likewise.
     """
 
@@ -192,7 +192,7 @@ def score(
     """Score a sample, sequence by sequence; yields the growing scores after each.
 
     Raises:
-        HarnessError: the reference was made of another sample.
+        HarnessError: the reference was made from another sample.
     """
     if against and against.digest != sample.digest:
         raise HarnessError(

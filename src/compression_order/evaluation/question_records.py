@@ -1,7 +1,7 @@
-"""From lm-eval's samples of a task to its entry of `lm_eval.json`: one number a question.
+"""Turn lm-eval's samples of a task into its entry of `lm_eval.json`: one number per question.
 
-A sample is what lm-eval keeps of one question: prompts, answers and every metric's value. The
-number is 1 or 0, right or wrong, or a score, of which an entry has the mean.
+A sample is lm-eval's record of one question: prompts, answers and every metric's value. The
+number is 1 (right), 0 (wrong) or a score; the entry also has their mean.
 """
 
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ def record(
     Args:
         where: the task or its file, for messages.
         parts: the samples of each of its tasks, in the order in which the record keeps them.
-        chance: level of guessing; None: the mean over questions of one divided by the number
+        chance: accuracy of guessing; None: the mean over questions of one divided by the number
             of choices, and 0 where answers are generated.
-        alike: whether every task weighs the same, whatever its number of questions: the numbers
-            of a task with fewer are then larger, so that their mean is that of the tasks.
+        alike: whether every task has the same weight, whatever its number of questions. The
+            numbers of a task with fewer are then larger, so that their mean is that of the tasks.
 
     Raises:
         HarnessError: there are no questions, or no metric is understood.
@@ -65,7 +65,7 @@ def record(
 
 
 def _numbers(values: Sequence[Any], metric: str) -> list[float]:
-    """One number a question; a score that is a task's alone is shared out among its questions."""
+    """One number per question; a score of a whole task is divided among its questions."""
     if metric != SCORE:
         return [int(value) for value in values]
     if isinstance(values[0], Counts):
@@ -74,14 +74,14 @@ def _numbers(values: Sequence[Any], metric: str) -> list[float]:
 
 
 def _abstention(samples: Sequence[Sample]) -> dict[str, float]:
-    """The share of answers that a task counts as none, where it counts them."""
+    """The share of answers that a task counts as abstentions, if it counts them."""
     if ABSTENTION not in samples[0]:
         return {}
     return {ABSTENTION: sum(sample[ABSTENTION] for sample in samples) / len(samples)}
 
 
 def _texts(samples: Sequence[Sample]) -> dict[str, Any]:
-    """The generated texts; the choice of each is the number of its text among the distinct ones."""
+    """The generated texts; the choice of each is its index among the distinct texts."""
     answers = [sample["resps"][0][0] for sample in samples]
     number = {text: i for i, text in enumerate(dict.fromkeys(answers))}
     return {
@@ -92,8 +92,8 @@ def _texts(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _asked(sample: Sample, generated: bool) -> list[Any]:
-    # what was scored: every prompt with every continuation, and the right answer; that of a
-    # generated one may be a program that reads the whole document, as in IFEval
+    # identifies what was scored: every prompt with every continuation, and the right answer; for
+    # generated answers that may be a program which reads the whole document, as in IFEval
     prompts = [[str(a) for a in pair] for pair in sample["arguments"]]
     return [prompts, str(sample["target"]), *([sample["doc_hash"]] if generated else [])]
 
@@ -113,5 +113,5 @@ def _likeliest_per_character(sample: Sample) -> int:
 # in order of preference: a task that lists acc_norm has choices of unequal length
 CHOSEN = {"acc_norm": _likeliest_per_character, "acc": _likeliest}
 SCORE, ABSTENTION = "score", "abstention"  # of LawBench's tasks
-# whole answers only: a share of the instructions of a prompt is no answer of its own
+# whole answers only: a share of a prompt's instructions is not an answer
 GENERATED = ("exact_match", "prompt_level_strict_acc", SCORE)

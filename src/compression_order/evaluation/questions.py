@@ -62,9 +62,9 @@ class Prepared:
         where: the task or its file, for messages.
         leaves: lm-eval's tasks by name, in the order of the record; a set without groups is one.
         count: questions to ask of each leaf, 0: all.
-        chance: level of guessing; None: by the number of choices.
-        facts: what the record says besides.
-        alike: whether every leaf weighs the same, whatever its number of questions.
+        chance: accuracy of guessing; None: from the number of choices.
+        facts: further entries of the record.
+        alike: whether every leaf has the same weight, whatever its number of questions.
     """
 
     name: str
@@ -77,12 +77,12 @@ class Prepared:
 
 
 class ToldHFLM(HFLM):
-    """lm-eval's model, loaded once for all tasks, that tells how far it is.
+    """lm-eval's model, loaded once for all tasks, with progress reports.
 
-    Log-probabilities are taken in float32. Where all continuations of a context are one token
-    long they share a pass, so that the time left is an upper bound. Answers are greedy, and as
-    long as the task allows: what else the model's own generation settings say (a penalty for
-    repetition, a length) is put aside.
+    Log-probabilities are in float32. Continuations of a context that are all one token long share
+    a pass, so that the reported time left is an upper bound. Answers are greedy and as long as the
+    task allows; the model's other generation settings (a penalty for repetition, a length) are
+    ignored.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ def _available(path: Path) -> int:
 
 
 def spread(count: int, available: int) -> list[int]:
-    """Question numbers spread evenly over a set: the head of a file may be ordered.
+    """Question numbers spread evenly over a set, because the head of a file may be sorted.
 
     Args:
         count: how many, 0: all.
@@ -157,7 +157,7 @@ def spread(count: int, available: int) -> list[int]:
 
 
 def answer(lm: HFLM, prepared: Iterable[Prepared]) -> dict[str, dict[str, Any]]:
-    """Ask everything in one go; each set's name and its record.
+    """Ask all sets in one run; return the record of each set by name.
 
     Raises:
         HarnessError: two sets share a task, or one has no questions, or none of the metrics that
@@ -225,6 +225,6 @@ def _record(one: Prepared, logged: Mapping[str, list[question_records.Sample]]) 
 
 
 def _in_order(samples: list[question_records.Sample]) -> list[question_records.Sample]:
-    """By question number, one sample a question: that of the first filter the task lists."""
+    """Sort by question number; keep one sample per question, that of the task's first filter."""
     first = [sample for sample in samples if sample["filter"] == samples[0]["filter"]]
     return sorted(first, key=lambda sample: sample["doc_id"])

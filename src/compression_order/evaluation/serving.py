@@ -1,12 +1,12 @@
-"""What a checkpoint costs to serve: figures that it has anywhere, and times on this machine.
+"""Measure what a checkpoint costs to serve: machine-independent figures, and times on this machine.
 
-It is loaded as a user loads it (`Checkpoint.served`): quantized weights keep their own
-kernels, an adapter lies beside them. Packed codes (GPTQ, AWQ) are unpacked by transformers when
-they are loaded, and so served dense here: their bytes in memory say it.
+The checkpoint is loaded as a user loads it (`Checkpoint.served`): quantized weights keep their own
+kernels, and an adapter stays beside them. transformers unpacks packed codes (GPTQ, AWQ) when it
+loads them, so they are served dense here, as their bytes in memory show.
 
-Answers are generated greedily from random prompts. Prefill is one pass over the whole prompt that
-gives the first token; decoding is one pass a further token, on cached keys and values. Answers do
-not end early, so that every repeat does the same work.
+Answers are generated greedily from random prompts. Prefill is one pass over the whole prompt and
+gives the first token. Decoding is one pass per further token, on cached keys and values. Answers
+do not end early, so that every repeat does the same work.
 """
 
 import argparse
@@ -28,16 +28,16 @@ from compression_order.common.errors import HarnessError
 from compression_order.costs import energy, meter
 from compression_order.study.settings import Serving
 
-PROMPT = 64  # tokens of the input whose multiply-accumulates are counted, as `make plan` does
+PROMPT = 64  # input tokens for counting multiply-accumulates, as in `make plan`
 
 
 def exact(checkpoint: Checkpoint, model: PreTrainedModel) -> dict[str, Any]:
-    """The figures that do not depend on the machine, before the model has answered anything.
+    """Compute the figures that do not depend on the machine, before the model answers anything.
 
-    `model` is the checkpoint's as served.
+    `model` is the checkpoint as served.
     """
     counted, manifest = macs(checkpoint), checkpoint.manifest
-    # a rank's two products on every token; PEFT multiplies them beside the weights
+    # each rank costs two products per token; PEFT multiplies them beside the weights
     adapter = PROMPT * adapters.parameters(model)
     return {
         "format": manifest["format"],
@@ -58,8 +58,8 @@ def exact(checkpoint: Checkpoint, model: PreTrainedModel) -> dict[str, Any]:
 def macs(checkpoint: Checkpoint) -> shapes.Macs:
     """Multiply-accumulates of one forward pass over (1, 64) tokens, by the closed formula.
 
-    The weights of a checkpoint are multiplied as dense ones whatever their storage, and zeros
-    are multiplied too: neither quantization nor single pruned weights change this figure.
+    All weights count as dense, whatever their storage, and zeros count too: neither quantization
+    nor unstructured pruning changes this figure.
     """
     with torch.device("meta"):
         shape = models.architecture(models.blank(checkpoint.config))
@@ -94,10 +94,10 @@ def _states(model: PreTrainedModel) -> Iterator[Tensor]:
 
 
 def require_room(model: PreTrainedModel, asked: Serving) -> None:
-    """Refuse answers that end beyond the positions that the model knows.
+    """Refuse answers that end beyond the model's last position.
 
     Raises:
-        HarnessError: they do.
+        HarnessError: answers would end there.
     """
     most, wanted = model.config.max_position_embeddings, asked.prompt + asked.new_tokens
     if wanted > most:
@@ -117,14 +117,14 @@ class Round:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Energy of the timed repeats, and what counted it."""
+    """Energy of the timed repeats, and the counter that measured it."""
 
     joules: float
     source: str
 
 
 def rounds(model: PreTrainedModel, batch: int, asked: Serving) -> tuple[list[Round], Drawn | None]:
-    """The timed repeats of one batch size, after the warm-up, and their energy where it is told.
+    """Time the repeats of one batch size after the warm-up, with their energy where measurable.
 
     Args:
         model: as served.
@@ -168,16 +168,16 @@ def answer(model: PreTrainedModel, prompts: Tensor, new_tokens: int) -> tuple[Ro
 
 
 def _now(device: torch.device) -> float:
-    """Seconds of a clock, once the device has done all that it was given."""
+    """Clock time in seconds, once the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 def measure(model: PreTrainedModel, batch: int, asked: Serving) -> dict[str, Any]:
-    """The record of one batch size: latencies, throughput, and memory and energy where told.
+    """Record one batch size: latencies, throughput, and memory and energy where measurable.
 
-    Energy is of the timed repeats, a token of an answer; None where no counter may be read.
+    Energy is that of the timed repeats per answer token; None if no counter can be read.
     """
     on_gpu = model.device.type == "cuda"
     if on_gpu:
@@ -228,7 +228,7 @@ def write(args: argparse.Namespace, asked: Serving) -> None:
     """
     device = process.start(args.threads, device=args.device, as_served=True)
     torch.use_deterministic_algorithms(False)  # as served, not as compared
-    # a second thread would take its share of what is timed
+    # a second thread would take time from the timed work
     costs = meter.Costs("serving", args.threads, sampled=False)
     checkpoint = Checkpoint.open(args.checkpoint)
     model = checkpoint.served(device)

@@ -23,17 +23,17 @@ from compression_order.statistics.estimates import Sample
 from compression_order.statistics.paired import Array
 
 NOT_HERE = "not in this study"
-DIGITS = 9  # significant: as much as a stored loss holds
+DIGITS = 9  # significant digits, as many as a stored loss has
 
 
 @dataclass(frozen=True)
 class Arm:
-    """What is asked of the rows of one arm.
+    """The rows of one arm to compare.
 
     Attributes:
         rows: in the order of the table, `base` among them.
         orders: at full compression, of the rows that can exist.
-        known: what the stages are.
+        known: the stages, as their manifests record them.
         published: usable figures of the published study, if the study names one.
     """
 
@@ -87,7 +87,7 @@ def analysis(
 
 
 def of_arm(arm: Arm, records: Records) -> Entry:
-    """Perplexity on every text, every question set, and what the study has no rows for."""
+    """Perplexity on every text, every question set, and comparisons without rows in the study."""
     base = records[orderings.BASE][0]
     return {
         "rows": list(arm.rows),
@@ -140,7 +140,7 @@ def of_orders(
     drawn: Mapping[str, Array],
     family: Any,
 ) -> Entry:
-    """What is asked of the orders of the same stages."""
+    """All families of comparisons between orders of the same stages."""
     rows = list(comparisons.comparable(orders.rows, sample))
     asked = comparisons.pairs(rows)
     return {
@@ -168,7 +168,7 @@ def _row(sample: Sample, row: str) -> Entry:
 
 
 def _distance(entry: Entry, sample: Sample, records: Records) -> Entry:
-    """How far two models are apart, whichever is better: stored losses and answers."""
+    """Distance between two models, whichever is better, from stored losses and answers."""
     one, other = entry["first"], entry["second"]
     tasks = records[one][0].tasks
     return {
@@ -214,7 +214,7 @@ def of_task(task: str, arm: Arm, records: Records) -> Entry:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON holds it: no NaN, and no digits that another machine would round away."""
+    """Convert a value for JSON: no NaN, and no digits that differ between machines."""
     if isinstance(value, dict):
         return {str(key): plain(its) for key, its in value.items()}
     if isinstance(value, list | tuple):
@@ -228,7 +228,7 @@ def write(asked: Request, json: Path, markdown: Path) -> None:
     """Write every comparison of a study, and the same in sentences.
 
     Args:
-        asked: its rows, with what was measured of them.
+        asked: its rows with their measurements.
         json: the file of comparisons.
         markdown: the page.
     """

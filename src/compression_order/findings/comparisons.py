@@ -18,7 +18,7 @@ from compression_order.statistics.paired import Array
 DRAWS = 2000  # of the bootstrap
 
 Entry = dict[str, Any]
-Asked = tuple[Entry, Coefficients]  # what names a comparison, and its contrast
+Asked = tuple[Entry, Coefficients]  # names of a comparison, and its contrast
 
 
 def tested(sample: Sample, asked: Sequence[Asked], drawn: Mapping[str, Array]) -> list[Entry]:
@@ -69,8 +69,8 @@ def pairs(rows: Sequence[str]) -> list[Asked]:
 def positions(orders: Orders, available: Sequence[str]) -> list[Asked]:
     """Main effect of each stage at each position over the mean of all orders.
 
-    None unless every order of distinct stages is there, the effects would mix otherwise; nor with
-    two stages, whose one swap says the same.
+    None unless every order of distinct stages is there, because the effects would be confounded.
+    None for two stages, whose single swap gives the same number.
     """
     stages = orders.stages
     if len(set(stages)) < len(stages) or len(stages) < 3:
@@ -88,7 +88,7 @@ def positions(orders: Orders, available: Sequence[str]) -> list[Asked]:
 
 
 def commutators(rows: Sequence[str]) -> list[Asked]:
-    """Every two rows that differ by two neighbouring stages alone: ...-X-Y-... over ...-Y-X-..."""
+    """Pairs that differ only by a swap of neighbouring stages: ...-X-Y-... over ...-Y-X-..."""
     asked: list[Asked] = []
     for one, other in orderings.swaps(rows):
         tokens, at = orderings.split(one), orderings.swapped(one, other) or 0
@@ -110,7 +110,7 @@ def mean_absolute(sample: Sample, first: str, second: str) -> float:
 
 
 def comparable(rows: Sequence[str], sample: Sample) -> Iterator[str]:
-    """The rows that the sample holds, in their order."""
+    """The rows that the sample contains, in order."""
     return (row for row in rows if row in sample.losses)
 
 
@@ -146,13 +146,13 @@ def draws(sample: Sample) -> dict[str, Array]:
 
 
 def spread_of(sample: Sample, rows: Sequence[str]) -> Spread | None:
-    """Seed spread pooled over the orders that these rows are among; None: stages differ."""
+    """Seed spread pooled over all orders of these rows' stages; None if their stages differ."""
     orders = orderings.same_stages(rows[0], list(sample.losses))
     return pooled(sample, orders) if set(rows) <= set(orders) else None
 
 
 def right(task: str, rows: Sequence[str], records: Records) -> Mapping[str, Array]:
-    """What each row answers right, [seeds, questions], of the rows that were asked."""
+    """Right answers of each row that was asked, [seeds, questions]."""
     return {
         row: np.array([record.tasks[task].correct for record in records[row]])
         for row in rows
@@ -161,7 +161,7 @@ def right(task: str, rows: Sequence[str], records: Records) -> Mapping[str, Arra
 
 
 def chosen(task: str, rows: Sequence[str], records: Records) -> Mapping[str, Array]:
-    """What each row chooses, [seeds, questions]; generated answers as their texts."""
+    """Chosen answers of each row, [seeds, questions]; generated answers as texts."""
     return {
         row: np.array([record.tasks[task].answers or record.tasks[task].choice
                        for record in records[row]])

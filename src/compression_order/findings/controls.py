@@ -1,9 +1,9 @@
-"""Control arms and grids, found by what the stages of a study are, not by how they are called.
+"""Find control arms and grids by the stages' settings, not by their names.
 
-A control is a stage that is its twin but for one thing: P without recovery (the same method and
+A control differs from its twin stage in one thing: P without recovery (the same method and
 settings, no training steps), KD with alpha 0 (no teacher), FT (no teacher, as many conversations
 as KD). Wherever the study has a row and the same row with the twin in its place, the two are
-compared; what is not there is reported as not in this study.
+compared. A missing comparison is reported as not in this study.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ from compression_order.findings.comparisons import Asked
 from compression_order.results.guards import Records
 from compression_order.statistics import estimates
 
-UNKNOWN = "unknown"  # the kind of a method that this version does not have
+UNKNOWN = "unknown"  # kind of a method that this version does not know
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Token:
 
     @property
     def untrained(self) -> dict[str, Any]:
-        """Its settings without those of a training."""
+        """Its settings without those of training."""
         return {
             key: value
             for key, value in self.settings.items()
@@ -51,12 +51,12 @@ class Token:
 
     @property
     def strength(self) -> tuple[Any, ...]:
-        """How much it prunes, or by which method it quantizes."""
+        """Its pruning ratio, or its quantization method."""
         return (self.method, *(str(self.settings.get(key)) for key in self._with(Role.STRENGTH)))
 
     @property
     def teachless(self) -> dict[str, Any]:
-        """The settings of a distillation that have nothing to do with its teacher."""
+        """The settings of a distillation that do not concern its teacher."""
         taught = self._with(Role.TEACHING)
         return {key: value for key, value in self.settings.items() if key not in taught}
 
@@ -67,7 +67,7 @@ class Token:
 
 
 def tokens(records: Records) -> dict[str, Token]:
-    """Every stage of the study, from the first manifest that ends in it."""
+    """Every stage of the study, read from the first manifest that ends in it."""
     found: dict[str, Token] = {}
     for pipeline, replicates in records.items():
         if pipeline != orderings.BASE:
@@ -85,7 +85,7 @@ def budget(row: str, known: Mapping[str, Token]) -> int:
 
 
 def trained_tokens(row: str, records: Records) -> int:
-    """Tokens that the losses of all trainings of a row counted, as its manifests say."""
+    """Tokens counted in the losses of all trainings of a row, from its manifests."""
     total = 0
     for prefix in orderings.prefixes(row) if row != orderings.BASE else []:
         claims = records[prefix][0].checkpoint.get("claims", {}) if prefix in records else {}
@@ -98,7 +98,7 @@ def _is_training(claim: Any) -> bool:
 
 
 def twins(known: Mapping[str, Token]) -> Iterator[tuple[str, str, str]]:
-    """(what the control leaves out, the token with it, the control)."""
+    """Triples: what the control leaves out, the token with it, the control."""
     for token in known.values():
         for other in known.values():
             why = _control(token, other)
@@ -107,7 +107,7 @@ def twins(known: Mapping[str, Token]) -> Iterator[tuple[str, str, str]]:
 
 
 def _control(token: Token, other: Token) -> str | None:
-    """What `other` leaves out of `token`, if it is a control of it."""
+    """What `other` leaves out of `token`, if `other` is its control."""
     same = (token.kind, token.method) == (other.kind, other.method)
     if same and token.kind == "prune" and token.trained and not other.trained:
         return "recovery" if token.untrained == other.untrained else None
@@ -121,7 +121,7 @@ def _control(token: Token, other: Token) -> str | None:
 
 
 def asked(rows: Sequence[str], known: Mapping[str, Token]) -> list[Asked]:
-    """Every row over the same row with a control in the place of its twin."""
+    """Ratios of every row over the same row with a control in place of its twin."""
     family: list[Asked] = []
     for leaves_out, token, control in twins(known):
         for row in rows:
@@ -135,7 +135,7 @@ def asked(rows: Sequence[str], known: Mapping[str, Token]) -> list[Asked]:
 
 
 def equal_budget(rows: Sequence[str], known: Mapping[str, Token]) -> list[Asked]:
-    """Rows of other stages that compress alike, in one order, and train equally much."""
+    """Pairs with different trainings, but the same compression in the same order and budget."""
     family: list[Asked] = []
     for one, other in combinations(rows, 2):
         spent = budget(one, known)
@@ -148,7 +148,7 @@ def equal_budget(rows: Sequence[str], known: Mapping[str, Token]) -> list[Asked]
 
 
 def _compression(row: str, known: Mapping[str, Token]) -> list[str]:
-    """What makes a row small, in order, without the trainings."""
+    """The compressing stages of a row in order, without the trainings."""
     its = [known[token] for token in orderings.split(row) if token in known]
     return [f"{t.method} {t.untrained}" for t in its if t.kind in ("prune", "quantize")]
 
@@ -171,7 +171,7 @@ def grid(rows: Sequence[str], known: Mapping[str, Token]) -> list[tuple[str, str
 
 
 def weaker(cells: Sequence[tuple[str, str]]) -> list[Asked]:
-    """Which stage of a cell does more damage alone, and which order of the two."""
+    """Contrasts of each grid cell: the two stages alone, and their two orders."""
     family: list[Asked] = []
     for x, y in cells:
         label = {"prune": x, "quantize": y}

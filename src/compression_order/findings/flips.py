@@ -1,16 +1,18 @@
 """Question sets: McNemar's exact test on stored answers, for every two rows.
 
-Of the questions that one of two rows alone answers right, each row has half if both are equally
-good (McNemar, Psychometrika 12, 1947). The share that the first has is binomial; its exact
-interval (Clopper and Pearson, Biometrika 26, 1934) leaves out one half exactly where the exact
-two-sided p-value is below the level, so that verdict and interval agree. Seeds answer the same
-questions and cannot be pooled into one binomial: with several, every seed is tested, two rows
-are *separable* only where all seeds say so in the same direction, p is the largest of theirs
-(an intersection-union test; Berger, Technometrics 24, 1982), and the interval spans theirs.
+Consider the questions that only one of two rows answers right. If both rows are equally good,
+each has half of them (McNemar, Psychometrika 12, 1947). The first row's share is binomial. Its
+exact interval (Clopper and Pearson, Biometrika 26, 1934) excludes one half exactly where the
+exact two-sided p-value is below the level, so that verdict and interval agree.
 
-Where answers have scores it is the sign test: in the place of questions that one alone answers
-right stand those whose answers differ and where one scores higher, by however much. The
-difference of mean scores, told beside, can have the other sign.
+Seeds answer the same questions and cannot be pooled into one binomial. With several seeds, each
+one is tested: two rows are *separable* only if all seeds agree with the same direction, p is the
+largest over seeds (an intersection-union test; Berger, Technometrics 24, 1982), and the interval
+spans those of all seeds.
+
+If answers have scores, the test is the sign test: it counts the questions whose answers differ
+and where one row scores higher, by any amount. The difference of mean scores, reported beside it,
+can have the opposite sign.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,8 +36,8 @@ def tested(
 
     Args:
         rows: of the family.
-        right: row -> what is right, [seeds, questions].
-        choice: row -> what was chosen, [seeds, questions].
+        right: row -> right answers, [seeds, questions].
+        choice: row -> chosen answers, [seeds, questions].
     """
     asked = [(a, b) for a, b in combinations(rows, 2) if a in right and b in right]
     level = multiplicity.simultaneous_level(len(asked))
@@ -61,7 +63,7 @@ def tested(
 def _sides(first: Array, second: Array, differ: Bools) -> tuple[Bools, Bools]:
     """Where the first is ahead and where the second is, [seeds, questions].
 
-    One answer has one score, also where a score is shared out among a task's questions.
+    Equal answers have equal scores, also where a task's score is divided among its questions.
     """
     return (first > second) & differ, (first < second) & differ
 
@@ -75,7 +77,7 @@ def p_value(first: Bools, second: Bools) -> float:
 
 
 def share(first: Bools, second: Bools, level: float) -> tuple[float, float]:
-    """Interval of the first's share of the questions that one alone answers right, over seeds."""
+    """Interval over seeds of the first row's share of questions that only one row answers right."""
     ends = []
     for a, b in zip(first, second, strict=True):
         only_a, only_b = int(np.sum(a > b)), int(np.sum(a < b))

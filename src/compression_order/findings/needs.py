@@ -1,4 +1,4 @@
-"""What a finished study says a later one needs: its paired variances through `power.py`."""
+"""Estimate the sample size of a later study from a finished one's paired variances (`power.py`)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,15 +10,15 @@ from compression_order.results.records import Task
 from compression_order.statistics import multiplicity, normal_power, power
 from compression_order.statistics.estimates import Sample
 
-RATIOS = (1.01, 1.02, 1.05, 1.1)  # perplexity ratios that a reader may care for
+RATIOS = (1.01, 1.02, 1.05, 1.1)  # perplexity ratios that may matter to a reader
 DIFFERENCES = (0.01, 0.02, 0.05, 0.1)  # of accuracy
 
 
 def of_text(sample: Sample, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Units, tokens and seeds that ratios between orders need; None without two orders or units.
+    """Units, tokens and seeds needed for ratios between orders; None without two orders or units.
 
-    Standard deviations are medians over the pairs. Units are counted with seeds as they are, and
-    seeds with text without end: each says what is needed where the other is no limit.
+    Standard deviations are medians over the pairs. The number of units assumes the present seeds;
+    the number of seeds assumes unlimited text.
     """
     if not pairs or len(sample.weights) < 2:
         return None
@@ -54,16 +54,16 @@ def _needed(
 
 
 def _seeds(effect: float, sd: float | None, alpha: float) -> int | None:
-    """Seeds needed: one where nothing differs between them, None where that was not measured."""
+    """Seeds needed: one if seeds do not differ, None if their spread was not measured."""
     if sd is None:
         return None
     return power.units_needed(effect, sd, alpha) if sd else 1
 
 
 def of_task(base: Task, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Questions that accuracy differences between orders need.
+    """Questions needed for accuracy differences between orders.
 
-    None without two orders, and where answers have scores: a flip does not say how much.
+    None without two orders, and if answers have scores: a flip has no size.
     """
     if not pairs or base.graded:
         return None

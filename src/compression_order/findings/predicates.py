@@ -1,11 +1,12 @@
-"""Two things said of orders: do not prune after quantizing, do not train after quantizing.
+"""Test two rules about orders: do not prune after quantizing, do not train after quantizing.
 
-For orders of the same stages each predicate splits the orders in two. Three numbers tell what the
-split amounts to, all as factors of perplexity: the ratio of the geometric means of the two
-groups; the same with the other predicate held fixed (least squares with both as columns, a
-contrast like any other); and the gap, lowest perplexity where the predicate holds over highest
-where it does not, which is above one only where the groups do not overlap. A gap is a minimum
-over a maximum, so its interval is from the bootstrap over text alone, and seeds are counted.
+A predicate holds where an order does prune, or train, after quantizing. It splits the orders of
+the same stages in two groups. Three numbers measure the split, all as factors of perplexity: the
+ratio of the geometric means of the two groups; the same ratio with the other predicate held fixed
+(least squares with both as columns, a contrast like any other); and the gap, which is the lowest
+perplexity where the predicate holds over the highest where it does not. A gap is above one only if
+the groups do not overlap. It is a minimum over a maximum, so its interval comes from the bootstrap
+over text alone, and seeds are counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from compression_order.statistics import paired
 from compression_order.statistics.estimates import Sample
 from compression_order.statistics.paired import Array
 
-# what stands after a quantization where the predicate holds
+# kinds of stage after a quantization for which the predicate holds
 PREDICATES = {
     "prune after quantize": quantized_first.PRUNING,
     "train after quantize": quantized_first.TRAINING,
@@ -50,7 +51,7 @@ def asked(rows: Sequence[str], kinds: Mapping[str, str]) -> list[Asked]:
 
 
 def _adjusted(splits: Mapping[str, tuple[list[str], list[str]]]) -> list[Asked]:
-    """Each predicate's coefficient beside the other's, by least squares over the orders."""
+    """Each predicate's coefficient with the other held fixed, by least squares over the orders."""
     rows = [row for part in next(iter(splits.values())) for row in part]
     columns = [[float(row in yes) for row in rows] for yes, _ in splits.values()]
     design = np.array([np.ones(len(rows)), *columns]).T

@@ -1,4 +1,4 @@
-"""findings.md: analysis.json in sentences."""
+"""Write findings.md: analysis.json in sentences."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def page(analysis: Entry) -> str:
 
 
 def scope(analysis: Entry) -> str:
-    """What the intervals are over."""
+    """State the sources of variation that the intervals cover."""
     seeds = analysis["seeds"]
     common = (
         "Every statement rests on an interval in `analysis.json`; `docs/statistics.md` says how "
@@ -45,7 +45,7 @@ def scope(analysis: Entry) -> str:
 
 
 def of_arm(arm: Entry, primary: str, seeds: int) -> Iterator[str]:
-    """Everything about perplexity in one arm; the primary text in full, others in a line."""
+    """Describe perplexity in one arm: the primary text in full, each other text in one line."""
     text = arm["perplexity"][primary]
     yield "## Does the order matter?"
     if not text["full_orders"]:
@@ -75,7 +75,7 @@ def of_arm(arm: Entry, primary: str, seeds: int) -> Iterator[str]:
 
 
 def elsewhere(arm: Entry, primary: str, nth: int) -> Iterator[str]:
-    """The same orders on the other texts, a line each."""
+    """Describe the same orders on the other texts, one line each."""
     here = arm["perplexity"][primary]["full_orders"][nth]["pairs"]
     for text, found in arm["perplexity"].items():
         there = found["full_orders"][nth]["pairs"]
@@ -86,7 +86,7 @@ def elsewhere(arm: Entry, primary: str, nth: int) -> Iterator[str]:
 
 
 def agreement(here: Entry, there: Entry) -> str:
-    """How many pairs that are separable on both texts have the same direction."""
+    """Count the pairs separable on both texts that have the same direction."""
     other = {(e["first"], e["second"]): e for e in there["entries"]}
     both = [
         (entry["log_ratio"] > 0) == (its["log_ratio"] > 0)
@@ -115,7 +115,7 @@ def spread(text: Entry, seeds: int) -> str:
 
 
 def needs(orders: Entry, units: str) -> str:
-    """What this study can find, and what a smaller difference would need."""
+    """State which differences this study can detect, and what a smaller one would need."""
     power = orders["power"]
     if power is None:
         return ""
@@ -141,7 +141,7 @@ def needs(orders: Entry, units: str) -> str:
 
 
 def budgets(orders: Entry) -> str:
-    """That orders of the same stages train equally much."""
+    """State whether orders of the same stages have equal training budgets."""
     spent = sorted(set(orders["conversations"]))
     if spent == [0]:
         return "None of these orders trains, so their differences are at equal budget."
@@ -167,7 +167,7 @@ def left_out(text: Entry, name: str) -> str:
 
 
 def questions(arm: Entry) -> Iterator[str]:
-    """Every question set: whether it separates orders, or why it says nothing."""
+    """Describe every question set: whether it separates orders, or why it cannot."""
     if not arm["questions"]:
         yield "No question set was asked."
         return

@@ -16,7 +16,7 @@ NO_KL = (
 
 
 def separation(orders: Entry, title: str) -> Iterator[str]:
-    """Whether orders of the same stages differ, which is best, and the matrix."""
+    """State whether orders of the same stages differ and which is best, with the matrix."""
     family = orders["pairs"]
     if isinstance(family, str):
         yield f"{title}: {family}, fewer than two orders can be compared."
@@ -35,7 +35,7 @@ def separation(orders: Entry, title: str) -> Iterator[str]:
 
 
 def _whether(entries: Sequence[Entry]) -> str:
-    """The headline: that the order matters, or how far it cannot matter."""
+    """Headline: the order matters, or the largest effect that it can still have."""
     found = [entry for entry in entries if entry["separable"]]
     if found:
         most = max(found, key=lambda entry: float(entry["log_ratio"]))
@@ -108,7 +108,7 @@ def positions(orders: Entry) -> str:
 
 
 def commutators(family: Entry | str) -> str:
-    """What swapping two neighbouring stages does."""
+    """Describe the effect of swapping two neighbouring stages."""
     if isinstance(family, str):
         return f"Swapping two neighbouring stages: {family}."
     header = ["first", "second", "first over second", "verdict", "mean abs. loss difference"]
@@ -125,7 +125,7 @@ def commutators(family: Entry | str) -> str:
 
 
 def predicates(orders: Entry) -> Iterator[str]:
-    """The two predicates, alone and with the other held fixed, and their gaps."""
+    """Describe the two predicates, each alone and with the other held fixed, and their gaps."""
     family = orders["predicates"]
     if isinstance(family, str):
         yield f"- *Prune after quantize*, *train after quantize*: {family}."
@@ -179,7 +179,7 @@ def controls(family: Entry | str) -> str:
 
 
 def equal_budget(family: Entry | str) -> str:
-    """Rows of other stages at the same training budget."""
+    """Describe rows of different stages at the same training budget."""
     if isinstance(family, str):
         return f"Other stages, compressed alike and trained on as many conversations: {family}."
     lines = [["first", "second", "conversations", "first over second", "verdict"]]
@@ -192,7 +192,7 @@ def equal_budget(family: Entry | str) -> str:
 
 
 def weaker_first(family: Entry | str) -> str:
-    """Whether beginning with the weaker stage is better, over a grid of strengths."""
+    """State whether beginning with the weaker stage is better, over a grid of strengths."""
     if isinstance(family, str):
         return f"*Weaker first* over a grid of strengths: {family}."
     sure = [c for c in family["cells"] if c["weaker_is_certain"] and c["orders_separable"]]

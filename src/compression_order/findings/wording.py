@@ -1,4 +1,4 @@
-"""How findings.md says a number: in the digits that its interval carries."""
+"""Format numbers for findings.md to the precision of their interval."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ NO_INTERVAL = "no interval (one unit)"
 
 
 def times(value: float) -> str:
-    """A factor, in as many digits as it takes to differ from one."""
+    """Format a factor with enough digits to differ from one."""
     if not 0.01 < value < 1000:
         return f"{value:.3g}"
     digits = 3 if value == 1 or abs(value - 1) >= 5e-4 else 4 if abs(value - 1) >= 5e-5 else 6
@@ -61,5 +61,5 @@ def share_separable(family: Entry, what: str = "pair") -> str:
 
 
 def needed(number: int | None, what: str) -> str:
-    """A number of units, or that none is enough."""
+    """Format a number of units, or say that none is enough."""
     return f"more than any {what}" if number is None else f"{number:,}"

@@ -1,1 +1,1 @@
-"""Plan the costs of a study and compare them with the measured ones: jobs, memory, hours. No torch."""
+"""Plan the costs of a study and compare them with measured ones: jobs, memory, hours. No torch."""

@@ -139,7 +139,7 @@ def measure(
 
 
 def answers(study: Study, state: State, base: State, assumed: Assumed) -> Demand:
-    """Answer the judge's prompts one at a time; the base model scores the fluency of each answer."""
+    """Answer the judge's prompts one at a time; base scores the fluency of each answer."""
     assert study.judge is not None
     how = study.judge.answers
     prompts = how.prompts or study.file.splits.held_out

@@ -35,7 +35,7 @@ class Pace:
     utilization: float
 
     def of(self, flops: int, span: int) -> Row:
-        """Columns of work: all operations, and the hours of those on the critical path of a worker."""
+        """Columns of work: all operations, and the hours of the `span` that run in sequence."""
         return {
             "flops": flops,
             "hours": f"{timetable.hours(span, self.device, self.utilization):.6g}",

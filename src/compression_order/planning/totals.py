@@ -116,7 +116,7 @@ def of(study: Study, planned: Sequence[Job], took: Mapping[str, Measured]) -> Ma
 
 
 def _needs(study: Study, pipeline: str) -> Iterator[str]:
-    """List the jobs that make one pipeline alone, with a teacher's pass before each distillation."""
+    """List the jobs that make one pipeline alone; a teacher's pass before each distillation."""
     yield orderings.BASE
     distills = study.of_kind("distill")
     for prefix in orderings.prefixes(pipeline):

@@ -1,1 +1,1 @@
-"""From evaluations to the table, and what published claims become of it."""
+"""Turn evaluations into the table, and test published claims on it."""

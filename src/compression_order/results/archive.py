@@ -1,7 +1,7 @@
-"""Records: what a finished study's table and findings are made from, without weights or times.
+"""Records: the inputs of a finished study's table and findings, without weights or times.
 
-Some hundred kilobytes from which anyone makes the same table and findings, without a model. Equal
-results give equal bytes.
+A record has a few hundred kilobytes. Anyone can make the same table and findings from it without
+a model. Equal results give equal bytes.
 """
 
 import lzma
@@ -19,7 +19,7 @@ def measured(asked: Study) -> Iterator[Path]:
     """The files of a record, in a fixed order.
 
     Raises:
-        HarnessError: one is missing, broken or about another sample; see `guards.load`.
+        HarnessError: a file is missing, broken or about another sample; see `guards.load`.
     """
     results = Path("results", asked.name)
     rows = [row for row in asked.plan.rows if row not in asked.plan.refused]
@@ -31,7 +31,7 @@ def measured(asked: Study) -> Iterator[Path]:
 
 
 def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """The member without what differs between users and runs."""
+    """Clear the archive member's fields that differ between users and runs."""
     member.mtime, member.mode = 0, 0o644
     member.uid = member.gid = 0
     member.uname = member.gname = ""
@@ -51,7 +51,7 @@ def contents(path: Path, study: str) -> dict[Path, bytes]:
     """The files of a record.
 
     Raises:
-        HarnessError: it is no record, or of another study.
+        HarnessError: the file is no record, or belongs to another study.
     """
     found = {}
     try:
@@ -73,10 +73,10 @@ def contents(path: Path, study: str) -> dict[Path, bytes]:
 
 
 def unpack(asked: Study, records: list[Path]) -> None:
-    """Put the files of records where a run puts them: all of them, or none.
+    """Unpack records to the places where a run puts the files: all of them, or none.
 
     Raises:
-        HarnessError: a record cannot be read, or a file of it is there with other contents.
+        HarnessError: a record cannot be read, or a file exists with different contents.
     """
     found: dict[Path, bytes] = {}
     for record in records:

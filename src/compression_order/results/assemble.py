@@ -1,4 +1,4 @@
-"""The table of a study from its evaluations: for programs, for reading, and stage by stage."""
+"""Write a study's table from its evaluations: for programs, for reading, and stage by stage."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ def write(asked: Asked, csv: Path, markdown: Path, moved: Path | None) -> None:
     """Write the table of a study.
 
     Args:
-        asked: its rows, with what was measured of them.
+        asked: its rows with their measurements.
         csv: every column.
         markdown: the same rows for reading.
         moved: every pipeline against its parent; None: not written.

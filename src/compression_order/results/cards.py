@@ -1,7 +1,7 @@
-"""The columns of the comparison table, one card a column; docs/add-a-metric.md says how to add one.
+"""Columns of the comparison table, one card per column; docs/add-a-metric.md says how to add one.
 
-table.csv, table.md, the summary in the terminal, changes.csv and the check of a stored table are
-made from the cards, and the evaluation files are read as the cards say.
+The cards define table.csv, table.md, the summary in the terminal, changes.csv and the check of a
+stored table. They also define how the evaluation files are read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ from compression_order.results.readings import (
 )
 
 TEXT, TASK, JUDGED = "<text>", "<task>", "<judged>"
-# what a name may stand for, and where the study's own names are found
+# placeholders in a name, and the source of the study's own names
 FAMILIES: Mapping[str, Source] = {TEXT: TEXTS, TASK: QUESTIONS, JUDGED: VERDICTS}
 
 _SD = "sample standard deviation over seeds (only with several seeds)"
@@ -51,7 +51,7 @@ def _quantized_first(place: Place, wanted: Sequence[str]) -> Value:
 
 
 def _published(place: Place, metric: str) -> Value:
-    """The usable published figure of the pipeline of the same name, variants aside."""
+    """The usable published figure of the pipeline with the same name, ignoring variants."""
     figures = place.figures
     return figures.value(orderings.plain(place.pipeline), metric) if figures else None
 
@@ -164,13 +164,13 @@ CARDS: tuple[Card, ...] = (
 
 
 def sources(judged: bool) -> list[Source]:
-    """Everything that the cards read of a row, each once; verdicts only with a judge."""
+    """Every source that the cards read for a row, each once; verdicts only with a judge."""
     found = dict.fromkeys(card.source for card in CARDS if isinstance(card, Scored))
     return [source for source in found if judged or source != VERDICTS]
 
 
 def _family(card: Card) -> str:
-    """`<text>`, `<task>` or `<judged>`, whichever its name holds, or nothing."""
+    """The placeholder in its name, `<text>`, `<task>` or `<judged>`, or nothing."""
     return next((name for name in FAMILIES if name in card.name), "")
 
 
@@ -192,13 +192,13 @@ def columns(parts: Mapping[str, Sequence[str]], several_seeds: bool) -> Iterator
 
 
 def of_column(column: str) -> Card | None:
-    """The card that a column of a stored table is of; None: of none."""
+    """The card of a column of a stored table, or None."""
     found = list(_fitting(column))
     return max(found, key=lambda its: its[0])[1] if found else None
 
 
 def _fitting(column: str) -> Iterator[tuple[int, Card]]:
-    """Every card that the name fits, with how many of its letters are the card's own."""
+    """Every card that fits the name, with the number of letters outside the placeholder."""
     for card in CARDS:
         name = _family(card)
         begin, _, end = card.name.partition(name) if name else (card.name, "", "")
@@ -209,7 +209,7 @@ def _fitting(column: str) -> Iterator[tuple[int, Card]]:
 
 
 def parts_of(readings: Mapping[Source, Mapping[str, object]]) -> dict[str, list[str]]:
-    """What `<text>`, `<task>` and `<judged>` stand for where these readings were made."""
+    """The values of `<text>`, `<task>` and `<judged>` in these readings."""
     found = {name: list(readings.get(source, {})) for name, source in FAMILIES.items()}
     return {**found, JUDGED: [metric for metric in METRICS if metric in found[JUDGED]]}
 
@@ -222,6 +222,6 @@ def of_readings(readings: Mapping[Source, Mapping[str, object]]) -> Iterator[Sco
 
 
 def is_of_texts_or_tasks(column: str) -> bool:
-    """Whether a name is that of a column which a text or a question set brings."""
+    """Whether a column belongs to a text or a question set."""
     card = of_column(column)
     return isinstance(card, Scored) and card.source in (TEXTS, QUESTIONS)

@@ -1,4 +1,4 @@
-"""How a cell is computed from the readings of a row and those of base, one reading a seed."""
+"""Compute a cell from the readings of a row and of base, one reading per seed."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,13 +9,13 @@ from compression_order.results.readings import Judged, Measured, Perplexity, Tas
 from compression_order.statistics import paired
 from compression_order.statistics.paired import Estimate
 
-# of the row before, of the row after, and the change
+# value before, value after, and the change
 Change = tuple[float, float, Estimate]
-Readings = Sequence[Any]  # all of one form, one a seed
+Readings = Sequence[Any]  # all of one form, one per seed
 
 
 def mean(ours: Readings, bases: Readings) -> float:
-    """Mean over seeds; one value that is not finite leaves no mean."""
+    """Mean over seeds; None if a value is not finite."""
     return float(np.mean([reading.value for reading in ours]))
 
 
@@ -74,7 +74,7 @@ def verdict_se(ours: Sequence[Judged], bases: Sequence[Judged]) -> float:
     return paired.mean_se(np.mean([r.scores for r in ours], axis=0)).se
 
 
-# How a row is held against its parent
+# Comparison of a row with its parent
 
 
 def relative(unit: float = 1.0) -> Callable[[Readings, Readings], Change]:

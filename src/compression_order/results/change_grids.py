@@ -1,4 +1,4 @@
-"""What each stage changed, as grids: a line for each sequence, a column for each stage added."""
+"""Print the changes by stage as grids: one line per sequence, one column per added stage."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ def require_study(path: Path, stored: Stored, asked: Study, make: str) -> None:
     """Refuse changes that are not those of the study's pipelines.
 
     Raises:
-        HarnessError: a pipeline too many or too few.
+        HarnessError: a pipeline is missing or superfluous.
     """
     found = {pipeline for pipeline, _ in stored}
     differing = sorted(found ^ set(asked.plan.rows[1:]))
@@ -43,7 +43,7 @@ def chosen(path: Path, lines: Cells, asked: Sequence[str]) -> list[str]:
 
 
 def title(asked: Study, stored: Stored, metric: str, arm: str, rows: Sequence[str]) -> str:
-    """What one grid shows, and where it starts from."""
+    """The title of one grid: its metric, and the value of base."""
     first = stored[rows[1], metric]
     unit = "percent" if first["change_unit"] == PERCENT else "percentage points"
     told = "" if first["unit"] == "1" else f" {first['unit']}"
@@ -59,7 +59,7 @@ def grid(
 ) -> list[list[str]]:
     """A header, and a line for each sequence that a stage is added to.
 
-    Variants stand under the stage that they are a variant of, where that leaves one a cell.
+    A variant shares the column of its stage if each cell then has one entry.
     """
     shown = {orderings.plain(row): row for row in rows}
     if len(shown) < len(rows):
@@ -89,7 +89,7 @@ def cell(stored: Stored, metric: str, shown: Mapping[str, str], sequence: str, t
 
 
 def reasons(lines: Cells) -> Iterator[str]:
-    """Why a cell is n/a, once a pipeline."""
+    """Reasons for cells that are n/a, one per pipeline."""
     yield f"n/a: no such number; {NO_SUCH}: the study has no such pipeline."
     notes = {f"{line['pipeline']}: {line['note']}" for line in lines if line["note"] != "ok"}
     yield from sorted(notes)

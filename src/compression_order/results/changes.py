@@ -1,10 +1,10 @@
-"""What each stage changed: every pipeline held against its parent.
+"""Compare every pipeline with its parent: what did each stage change?
 
-The form in which sequences of stages are published: the change, in percent, of adding a stage to
-each sequence. Perplexity and size change by metric of child / metric of parent - 1, in percent;
-accuracies by their difference, in percentage points. Standard errors are paired over the same
+Publications report sequences of stages in this form: the change, in percent, of adding a stage to
+each sequence. For perplexity and size it is metric of child / metric of parent - 1, in percent;
+for accuracies the difference, in percentage points. Standard errors are paired over the same
 windows, documents or questions (`paired.py`); a size has none. Distance to base (KL) has no row:
-base's is zero, and no percentage of it exists.
+it is zero for base, and a percentage of zero does not exist.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,11 +27,11 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Change:
-    """What the last stage of a pipeline made of one metric; None where there is no number.
+    """Change of one metric by the last stage of a pipeline; None where there is no number.
 
     Attributes:
         pipeline: with the stage.
-        metric: the column of table.csv; accuracies are told in percent.
+        metric: the column of table.csv; accuracies are in percent.
         before: the metric of the parent.
         value: the metric of the pipeline.
         change: in the unit of the column's comparison.
@@ -49,7 +49,7 @@ class Change:
 
 
 def build(rows: Sequence[str], records: Records, refused: Mapping[str, str]) -> list[Change]:
-    """One change a pipeline and metric, in the order of the table; `base` has no stage.
+    """One change per pipeline and metric, in the order of the table; `base` has no stage.
 
     Args:
         rows: the pipelines of the table, each with its prefixes.

@@ -1,4 +1,4 @@
-"""What one reading of one checkpoint must not say: results that no working model gives.
+"""Detect readings of one checkpoint that no working model gives.
 
 A card names the check of its column. Checks that look at several rows are in guards.py.
 """
@@ -11,19 +11,19 @@ import numpy as np
 from compression_order.results.readings import Judged, Measured, Perplexity, Task
 from compression_order.statistics import paired
 
-ONE_ANSWER = 0.99  # share of equal choices from which a task says nothing
-DEGENERATE = 0.5  # share of empty or repetitive texts from which answers say nothing
-FEWEST_SAMPLES = 20  # with fewer samples equal choices are no surprise
+ONE_ANSWER = 0.99  # share of equal choices above which a task has no meaning
+DEGENERATE = 0.5  # share of empty or repetitive texts above which answers have no meaning
+FEWEST_SAMPLES = 20  # with fewer samples equal choices are not suspicious
 
 
 def finite(column: str, reading: Measured | Perplexity) -> Iterator[str]:
-    """A number that is not one."""
+    """Find a number that is not finite."""
     if not math.isfinite(reading.value):
         yield f"{column} is not finite"
 
 
 def answers(column: str, reading: Task) -> Iterator[str]:
-    """Answers to one question set that are worse than guessing, or all alike."""
+    """Find answers to one question set that are worse than guessing, or all alike."""
     samples = len(reading.correct)
     if not math.isfinite(reading.value):
         yield f"{column} is not finite"
@@ -43,7 +43,7 @@ def answers(column: str, reading: Task) -> Iterator[str]:
 
 
 def verdicts(column: str, reading: Judged) -> Iterator[str]:
-    """A judge that says the same of every answer."""
+    """Find a judge that gives every answer the same score."""
     samples = len(reading.scores)
     if samples >= FEWEST_SAMPLES and np.ptp(reading.scores) == 0:
         yield f"{column}: one verdict, {reading.value:.3f}, for all {samples} answers"
@@ -51,7 +51,7 @@ def verdicts(column: str, reading: Judged) -> Iterator[str]:
 
 def below_chance(right: int, samples: int, chance: float) -> bool:
     """Whether a share of right answers is below chance beyond its 95% interval."""
-    # the interval holds the share: only a lower one needs it
+    # the interval contains the share, so only a share below chance needs it
     return right < chance * samples and paired.binomial_interval(right, samples)[1] < chance
 
 

@@ -1,4 +1,4 @@
-"""What a card says of its column."""
+"""Cards: the definitions of the table's columns."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ PERCENT, POINTS = "%", "points"
 
 @dataclass(frozen=True)
 class Place:
-    """What is known of a row without measuring it.
+    """Facts about a row that need no measurement.
 
     Attributes:
         pipeline: its name.
@@ -34,12 +34,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Shown:
-    """How people see a column, in table.md and in the terminal.
+    """Display of a column in table.md and in the terminal.
 
     Attributes:
-        title: its heading, `<text>` and the like standing for the name of a text.
+        title: its heading; `<text>` and the like are placeholders.
         digits: decimals; None for text.
-        scale: what a number is multiplied by.
+        scale: factor by which a number is multiplied.
         within: whether table.md shows it in the cell of the column that its name begins with.
     """
 
@@ -66,12 +66,12 @@ class Shown:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a row is held against its parent in changes.csv.
+    """Comparison of a row with its parent in changes.csv.
 
     Attributes:
         change_unit: percent of the parent, or percentage points.
-        change: readings of the parent and of the row, one a seed -> both values and the change.
-        in_percent: whether the values are told in percent.
+        change: readings of the parent and of the row, one per seed -> both values and the change.
+        in_percent: whether the values are in percent.
     """
 
     change_unit: str
@@ -93,7 +93,7 @@ class Card:
         part: the text, question set or metric, once the name is written out.
     """
 
-    ours: ClassVar[bool] = True  # whether the study itself decides it, so that it can be made again
+    ours: ClassVar[bool] = True  # whether the study's own files suffice to recompute it
     name: str
     unit: str
     digits: int | None
@@ -111,7 +111,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Told(Card):
-    """A column that no evaluation decides."""
+    """A column that comes from no evaluation."""
 
     cell: Callable[[Place], Value] = lambda place: None
 
@@ -129,9 +129,9 @@ class Scored(Card):
 
     Attributes:
         source: the file, and how its entry is read.
-        cell: readings of the row and of base, one a seed -> the cell.
+        cell: readings of the row and of base, one per seed -> the cell.
         guard: the check of results/checks.py that qualifies a reading.
-        comparison: how a row is held against its parent; None: not told in changes.csv.
+        comparison: comparison of a row with its parent; None: not in changes.csv.
         spread: whether the column exists only with several seeds.
     """
 
@@ -143,7 +143,7 @@ class Scored(Card):
 
     @property
     def entry(self) -> str:
-        """Which of its source's readings it is made from."""
+        """The entry of its source's readings from which it is made."""
         return self.part or self.source.key
 
     def of(self, ours: Readings, bases: Readings) -> Value:
@@ -155,6 +155,6 @@ class Scored(Card):
         """Unit and digits of the values in changes.csv, and the unit of the change."""
         if self.comparison is None:
             return self.unit, self.digits, ""
-        if self.comparison.in_percent:  # two digits of a share are before the point
+        if self.comparison.in_percent:  # in percent, two of the digits are before the point
             return PERCENT, (self.digits or 2) - 2, self.comparison.change_unit
         return self.unit, self.digits, self.comparison.change_unit

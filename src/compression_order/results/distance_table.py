@@ -1,7 +1,7 @@
-"""What swapping two neighbouring stages does: commutators.csv, a line a pair and seed.
+"""Write commutators.csv, the effect of swapping neighbouring stages: one line per pair and seed.
 
-KL is in nats per token; standard errors are over conversations. KL from base is that of the
-evaluations: how far compressing moved the model, beside what the order did.
+KL is in nats per token; standard errors are over conversations. KL from base comes from the
+evaluations and compares the effect of compression with the effect of the order.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def row(path: Path) -> Row:
     """The line of one record, which lies in seed<k>/commutators/.
 
     Raises:
-        HarnessError: it, or an evaluation beside it, is not whole, or they are of other samples.
+        HarnessError: the record or an evaluation is incomplete, or their samples differ.
     """
     record = files.read_json(path)
     try:

@@ -1,7 +1,7 @@
-"""Published figures that are arithmetic: sizes, compression ratios, parameters.
+"""Compare published figures that follow by arithmetic: sizes, compression ratios, parameters.
 
-They follow from the model and the settings alone, so ours must show the printed digits; there
-is no uncertainty. Where the study compresses another model they cannot be tested.
+They follow from the model and the settings alone and have no uncertainty, so ours must equal the
+printed digits. They cannot be tested if the study compresses another model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,8 +23,8 @@ PER_UNIT = {"M": 1e6, "B": 1e9, "": 1.0}  # of parameters
 def another_model(study: Study, records: Records, published: str) -> str | None:
     """Why the study's model is not the published one, or None where it is.
 
-    Known by its name (without the owner, in any case) and, where its architecture is known, by
-    its parameters: a small model under a great name is another model.
+    A model is identified by its name (without the owner, in any case) and, if its architecture is
+    known, by its parameters: a small model under the name of a large one is another model.
     """
     name = study.file.model.name.rpartition("/")[2]
     if name.lower() != published.lower():
@@ -40,7 +40,7 @@ def another_model(study: Study, records: Records, published: str) -> str | None:
 def findings(
     figures: Sequence[Figure], rows: Rows, records: Records, study: Study
 ) -> Iterator[Finding]:
-    """One finding for each printed value of each metric, about all pipelines that have it."""
+    """One finding per metric and printed value, about all pipelines with that value."""
     exact = [figure for figure in figures if figure.metric in METRICS]
 
     def alike(figure: Figure) -> tuple[int, str, str, float]:
@@ -89,7 +89,7 @@ def _ours(metric: str, unit: str, row: str, records: Records) -> float:
 
 
 def _padding(unlike: Sequence[Figure], shown: dict[str, float]) -> str:
-    """Tell where a figure differs only in a printed zero, which may be padding."""
+    """Report a figure that differs only in a printed zero, which may be padding."""
     padded = [
         figure
         for figure in unlike
@@ -103,7 +103,7 @@ def _padding(unlike: Sequence[Figure], shown: dict[str, float]) -> str:
 
 
 def one_size(pipelines: Sequence[str], rows: Rows, records: Records) -> Iterator[Finding]:
-    """Whether the order leaves the size alone: testable with any model."""
+    """Whether the size is independent of the order: testable with any model."""
     if not pipelines:
         return
     common = (

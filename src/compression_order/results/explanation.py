@@ -33,7 +33,7 @@ from compression_order.study.study import PUBLISHED, Study
 
 WIDTH = 100  # columns of the terminal
 _ERROR = "sample standard deviation over {units}{of_seeds} / square root of their number"
-# a cell's computation -> its formula, where `one` is that of one seed; any other one is a mean
+# a cell's computation -> its formula; `one` is that of one seed; all others are means
 FORMULAS: Mapping[Callable[..., Any], str] = {
     cells.spread: "sample standard deviation over {seeds} of {one}",
     cells.smaller_than_base: "{one} of base / {one} of this row{over_seeds}",
@@ -44,13 +44,13 @@ FORMULAS: Mapping[Callable[..., Any], str] = {
     cells.right_se: _ERROR,
     cells.verdict_se: _ERROR,
 }
-OF_PUBLISHED = "published_"  # how the columns of published figures begin
+OF_PUBLISHED = "published_"  # prefix of the columns of published figures
 WITH_BASE = (cells.smaller_than_base, cells.over_base, cells.over_base_se)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A title, and what is known under it: name and text."""
+    """A title, and its entries: name and text."""
 
     title: str
     facts: Sequence[tuple[str, str]]
@@ -61,14 +61,14 @@ class Cell:
     """A cell to explain.
 
     Attributes:
-        study: that it is of.
+        study: its study.
         results: folder of the study's results.
-        table: the table, made again from the evaluations.
-        records: what was measured.
+        table: the table, recomputed from the evaluations.
+        records: the measurements.
         row: the pipeline.
         card: of the column.
-        stored: the cell as table.csv has it; None where there is no table.csv yet.
-        seed: whose files and checkpoints are told; None: files of all, checkpoints of the first.
+        stored: the cell in table.csv; None if there is no table.csv yet.
+        seed: seed to show; None: files of all seeds, checkpoints of the first.
     """
 
     study: Study
@@ -87,19 +87,19 @@ class Cell:
 
 
 def find(study: Study, results: Path, row: str, column: str, seed: int | None, make: str) -> Cell:
-    """A cell of a finished study, its table made again and held against table.csv.
+    """Find a cell of a finished study; recompute the table and compare it with table.csv.
 
     Args:
         study: the study.
         results: folder of its results.
         row: the pipeline.
         column: as in table.csv.
-        seed: to tell of; None: of all.
+        seed: seed to show; None: all.
         make: the command that makes the table, for messages.
 
     Raises:
         HarnessError: no such row, column or seed; the study is not finished; an evaluation is
-            damaged; or table.csv is another one.
+            damaged; or table.csv differs from the evaluations.
     """
     _require_row(study, row)
     if seed not in (None, *study.seeds):
@@ -122,7 +122,7 @@ def find(study: Study, results: Path, row: str, column: str, seed: int | None, m
 
 
 def _require_row(study: Study, row: str) -> None:
-    """Refuse what is no row, and a row that cannot exist."""
+    """Refuse an unknown row, and a row that cannot exist."""
     if row not in study.plan.rows:
         raise HarnessError(
             f"{study.name} has no row {row!r}; use one of {', '.join(study.plan.rows)}"
@@ -135,7 +135,7 @@ def _require_row(study: Study, row: str) -> None:
 
 
 def _require_finished(study: Study, results: Path, make: str) -> None:
-    """Refuse a study that lacks the evaluations of a row, with the first that is not there."""
+    """Refuse a study that lacks evaluations of a row; name the first missing one."""
     rows = [row for row in study.plan.rows if row not in study.plan.refused]
     for folder in (results / f"seed{s}" / "evaluations" / r for s in study.seeds for r in rows):
         if not folder.is_dir():
@@ -156,7 +156,7 @@ def _card(study: Study, made: Table, column: str) -> Card:
 
 
 def sections(cell: Cell) -> Iterator[Section]:
-    """Everything that is known of a cell."""
+    """All sections about a cell."""
     yield Section(f"{cell.study.name}: {cell.card.name} of {cell.row}", list(_value(cell)))
     yield Section("Read from", list(_read_from(cell)))
     seed = cell.study.seeds[0] if cell.seed is None else cell.seed
@@ -180,14 +180,14 @@ def _value(cell: Cell) -> Iterator[tuple[str, str]]:
 
 
 def _exact(value: Value) -> str:
-    """Every digit of a number; a whole one without a point."""
+    """Format a number with every digit, a whole number without a point."""
     if value in (None, ""):
         return MISSING
     return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def formula_of(cell: Cell) -> str | None:
-    """How the value comes from the evaluation files; None where the card says all."""
+    """The formula from the evaluation files to the value; None if the card is sufficient."""
     card = cell.card
     if not isinstance(card, Scored):
         return None
@@ -233,7 +233,7 @@ def _of_one(card: Scored, reading: Reading) -> str:
 
 
 def notes(cell: Cell) -> list[str]:
-    """What the guards found that concerns the cell: about its column, or about the whole row."""
+    """Findings of the guards about the cell's column or about the whole row."""
     others = {c.name for c in cell.table.columns if not cell.card.name.startswith(c.name)}
     found = str(cell.values["note"]).split("; ")
     return [its for its in found if its != "ok" and its.split()[0].rstrip(":") not in others]

@@ -1,8 +1,8 @@
-"""Guards: what may enter the table at all, and what must not enter it without a word.
+"""Guards: refuse results that cannot enter the table, and report suspicious ones.
 
-A table is only as good as the claim that its rows were scored on the same sample. `load`
-proves it: every JSON carries the hash of what it scored, and a row with another hash than
-base's is refused. `findings` names results that no working model gives.
+Rows of a table are comparable only if they were scored on the same sample. `load` proves this:
+every JSON carries the hash of what it scored, and a row with another hash than base's is refused.
+`findings` names results that no working model gives.
 """
 
 import math
@@ -18,16 +18,16 @@ from compression_order.results.readings import Source
 from compression_order.results.records import Record, folder, read
 
 SAME_FACTOR = 1e-6  # relative: perplexities that agree so well are not two measurements
-FEWEST_MULTIPLES = 3  # rows that one stage multiplies alike: two may agree by chance
+FEWEST_MULTIPLES = 3  # rows with one factor for the same stage: two may agree by chance
 
-Entry = tuple[Source, str]  # and the text, question set, metric or key
-Records = dict[str, tuple[Record, ...]]  # pipeline -> one record a seed
+Entry = tuple[Source, str]  # source, and the text, question set, metric or key
+Records = dict[str, tuple[Record, ...]]  # pipeline -> one record per seed
 
 
 def load(
     results: Path, pipelines: Sequence[str], seeds: Sequence[int], judged: bool = False
 ) -> Records:
-    """The records of every pipeline and seed, all proven to be about the same sample.
+    """Load the records of every pipeline and seed; prove that all are about the same sample.
 
     `judged`: read the verdicts of the study's judge too; they must be by the same judge.
 
@@ -54,7 +54,7 @@ def load(
 def _require_same_sample(
     results: Path, record: Record, samples: dict[Entry, tuple[str, str]]
 ) -> None:
-    """Refuse a record about another sample; base may leave a distance to the next row."""
+    """Refuse a record about another sample; where base has no distance, the next row sets it."""
     at, found = folder(results, record), _samples(record)
     for source, part in sorted(
         found.keys() ^ samples.keys(), key=lambda its: (its[0].file, its[1])
@@ -108,7 +108,7 @@ def findings(records: Records) -> dict[str, list[str]]:
 
 
 def suspicious(record: Record) -> Iterator[str]:
-    """Results of one checkpoint that no working model gives, as the cards have them checked."""
+    """Results of one checkpoint that no working model gives, found by the checks of the cards."""
     for card in cards.of_readings(record.readings):
         reading = record.reading(card.source, card.entry)
         if card.guard and reading:
@@ -118,8 +118,7 @@ def suspicious(record: Record) -> Iterator[str]:
 def constant_multiples(record: Record, others: Sequence[Record]) -> Iterator[str]:
     """Rows whose perplexities are all the same multiple of this one's: copied, not measured.
 
-    Where a stage left everything as it was its row is named, and the parent, which was measured,
-    is not.
+    If a stage changed nothing, its row is named. The parent, which was measured, is not.
     """
     texts = list(record.perplexity)
     for other in others:
@@ -136,10 +135,10 @@ def constant_multiples(record: Record, others: Sequence[Record]) -> Iterator[str
 def constant_steps(
     perplexities: Mapping[str, Sequence[float]], rounding: float = 0.0
 ) -> Iterator[tuple[str, str]]:
-    """Rows whose last stage multiplies their parent's perplexities as it does other parents'.
+    """Rows whose last stage multiplies the perplexities of several parents by the same factor.
 
-    A stage that was run damages every parent differently. Where three rows or more have one
-    factor, on every text, they were computed from their parents, not measured.
+    A stage that really ran damages every parent differently. Three rows or more with the same
+    factor on every text were computed from their parents, not measured.
 
     Args:
         perplexities: pipeline -> perplexity of each text.
@@ -170,7 +169,7 @@ def _factor(value: float, before: float, rounding: float) -> tuple[float, float]
 
 
 def _alike(pipeline: str, rows: Mapping[str, Sequence[tuple[float, float]]]) -> list[str]:
-    """The row and others, every two of which may have one factor on every text."""
+    """The row and all others such that any two may have the same factor on every text."""
     found = [pipeline]
     for other in rows:
         if other != pipeline and all(_overlap(rows[other], rows[its]) for its in found):

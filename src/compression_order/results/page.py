@@ -29,7 +29,7 @@ def markdown(study: str, made: Table, records: Records, figures: published.Publi
 
 
 def caption(records: Records, figures: published.Published | None) -> str:
-    """What is varied, what is fixed, the units and where each uncertainty comes from."""
+    """State what is varied, what is fixed, the units and the source of each uncertainty."""
     bases = records[orderings.BASE]
     seeds = ", ".join(str(base.seed) for base in bases)
     spread = (
@@ -61,7 +61,7 @@ def caption(records: Records, figures: published.Published | None) -> str:
 
 
 def reading_table(made: Table) -> list[list[str]]:
-    """The columns that are worth a reader's eye, without those that are n/a in every row."""
+    """The columns shown to a reader, without those that are n/a in every row."""
     filled = {column.name: column for column in made.filled}
     shown = [(c, c.shown) for c in filled.values() if c.shown and not c.shown.within]
     heading = [
@@ -71,7 +71,7 @@ def reading_table(made: Table) -> list[list[str]]:
 
 
 def _told(column: Card, shown: Shown, row: Row, filled: Mapping[str, Card]) -> str:
-    """A cell with what stands beside it: spread over seeds, standard error, ratio to base."""
+    """A cell with its additions: spread over seeds, standard error, ratio to base."""
     name = column.name
     told = shown.number(row.get(name))
     if told == MISSING:
@@ -89,7 +89,7 @@ def _told(column: Card, shown: Shown, row: Row, filled: Mapping[str, Card]) -> s
 
 
 def fixed(records: Records) -> Iterator[str]:
-    """One line a stage: method and settings, from the shortest pipeline that ends in it."""
+    """One line per stage: method and settings, from the shortest pipeline that ends in it."""
     manifests: dict[str, list[Mapping[str, Any]]] = {}
     for replicates in sorted(records.values(), key=lambda r: len(orderings.split(r[0].pipeline))):
         for record in replicates:

@@ -1,7 +1,7 @@
-"""What a checkpoint was made from: its manifest, and those of its parents, back to base.
+"""Trace a checkpoint through its manifest and those of its parents, back to base.
 
-Reads what the stages recorded (`checkpoint.json`) and needs no weights, so that the records of a
-run are enough. A method's source and paper are those of this checkout.
+Reads the manifests of the stages (`checkpoint.json`) and needs no weights, so that the records of
+a run suffice. A method's source and paper are those of this checkout.
 """
 
 import ast
@@ -17,7 +17,7 @@ from compression_order.common import declare, files
 from compression_order.results.page import flat
 
 MANIFEST, WEIGHTS = "checkpoint.json", "model.safetensors"
-PAPER = re.compile(r".*?arXiv[^)]*\)")  # how a paragraph of a docstring begins that names a paper
+PAPER = re.compile(r".*?arXiv[^)]*\)")  # beginnings of a docstring's paragraph that names a paper
 NO_CHECKOUT = "not a git checkout"
 
 
@@ -30,7 +30,7 @@ class Link:
         manifest: the file.
         recorded: what the file holds.
         settings: in words, those that differ from `against`.
-        against: what the settings are compared with; None: nothing, for the method is not known.
+        against: what the settings are compared with; None if the method is not known.
         parent: pipeline of its parent; None for base.
         parent_digest: SHA-256 of the parent's manifest as it is now; None where it is not there.
     """
@@ -73,7 +73,7 @@ def chain(results: Path, pipeline: str, seed: int) -> list[Link]:
     """
     names = [*reversed(orderings.prefixes(pipeline)), orderings.BASE]
     paths = {name: results / f"seed{seed}" / "checkpoints" / name / MANIFEST for name in names}
-    # a record of an older kind has no manifest of base
+    # records of an older format have no manifest of base
     found = {n: files.read_json(p) for n, p in paths.items() if n != names[-1] or p.exists()}
     return [_link(name, paths, found) for name in found]
 
@@ -88,7 +88,7 @@ def _link(name: str, paths: Mapping[str, Path], found: Mapping[str, Mapping[str,
 def _settings(
     name: str, found: Mapping[str, Mapping[str, Any]]
 ) -> tuple[Iterator[str], str | None]:
-    """The settings that differ, and from what: the last stage of this method, or its defaults."""
+    """Differing settings, and their reference: the last stage of this method, or its defaults."""
     its, method = _recorded(found[name]), str(found[name].get("method"))
     before = reversed(orderings.prefixes(name)[:-1])
     same = next((other for other in before if found[other].get("method") == method), None)
@@ -117,14 +117,14 @@ def _differing(its: Mapping[str, str], other: Mapping[str, str], where: str) -> 
 
 
 def source(method: str) -> Path | None:
-    """The file that does a method's work; None for what is no method here."""
+    """The source file of a method; None if this version has no such method."""
     if method not in methods.REGISTRY:
         return None
     return files.PACKAGE / "methods" / method.replace("-", "_") / "run.py"
 
 
 def about(path: Path) -> tuple[str, str | None]:
-    """What a source file's docstring says that it does, and the paper and section that it names."""
+    """The purpose, paper and section that a source file's docstring states."""
     told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     first, *others = (" ".join(its.split()) for its in told.split("\n\n"))
     return first, next((named[0] for its in others if (named := PAPER.match(its))), None)
@@ -132,7 +132,7 @@ def about(path: Path) -> tuple[str, str | None]:
 
 def revision(root: Path = files.WORKFLOW) -> str:
     """The commit of this checkout, `-dirty` where files were changed since; never fails."""
-    if not (root / ".git").exists():  # a repository around it is another one's
+    if not (root / ".git").exists():  # an enclosing repository does not count
         return NO_CHECKOUT
     command: Sequence[str] = ("git", "-C", str(root), "describe", "--always", "--dirty")
     try:

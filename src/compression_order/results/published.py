@@ -1,9 +1,9 @@
-"""The figures of the published studies, and which of them may stand beside ours.
+"""Read the figures of the published studies, and select those that can be compared with ours.
 
-`published/published.csv` is long: study, pipeline, model, metric, value, unit, trust, note.
-The trust flag decides. Only `reported` (as printed) and `recomputed` (from a study's own
-stored outputs) figures are ever handed out; `invalid`, `extrapolated`, `no-op` and
-`not applicable` ones never leave this module, except as counts.
+`published/published.csv` is in long format: study, pipeline, model, metric, value, unit, trust,
+note. The trust flag decides. This module returns only `reported` (as printed) and `recomputed`
+(from a study's own stored outputs) figures; `invalid`, `extrapolated`, `no-op` and
+`not applicable` ones are only counted.
 """
 
 import csv
@@ -97,7 +97,7 @@ def figures(path: Path, study: str) -> tuple[Figure, ...]:
 
 
 def left_out(path: Path, study: str) -> list[tuple[int, str, str, str]]:
-    """How many figures of a study cannot be used: (count, metric, trust, why), as in the file.
+    """Count the unusable figures of a study: (count, metric, trust, why), in the file's order.
 
     Raises:
         HarnessError: no such file or study, or an unknown trust flag.

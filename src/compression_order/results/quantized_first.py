@@ -1,7 +1,7 @@
-"""Whether a pipeline prunes, or trains, after it has quantized: told by the kinds of its stages.
+"""Decide from the kinds of its stages whether a pipeline prunes, or trains, after quantizing.
 
-The columns `q_before_p` and `q_before_kd`, the summary and the findings all ask here, so that the
-names of the stages do not matter.
+The columns `q_before_p` and `q_before_kd`, the summary and the findings all use this module, so
+that the names of the stages do not matter.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from compression_order import orderings
 
 PRUNING = ("prune",)
-TRAINING = ("distill", "finetune")  # the recovery inside a pruning is part of it
+TRAINING = ("distill", "finetune")  # recovery training inside pruning is part of pruning
 
 
 def holds(pipeline: str, wanted: Sequence[str], kinds: Mapping[str, str]) -> bool | None:
-    """Whether a stage of a wanted kind stands after a quantization.
+    """Whether a stage of a wanted kind comes after a quantization.
 
     Args:
         pipeline: the row.

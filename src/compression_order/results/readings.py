@@ -1,7 +1,7 @@
-"""What the evaluation files hold, read and checked: one source for each form of entry.
+"""Read and check the evaluation files: one source for each form of entry.
 
-A source says in which file a reading lies and how it is read. Cards (cards.py) name their source,
-so that a column with a source needs no reader of its own.
+A source defines the file of a reading and how to read it. Cards (cards.py) name their source, so
+that a new column can use an existing reader.
 """
 
 import math
@@ -51,10 +51,9 @@ class Perplexity:
 
 @dataclass(frozen=True)
 class Task:
-    """One question set: what is right (0 or 1, or a score) and the index chosen, per question.
+    """One question set: correctness (0 or 1, or a score) and chosen index per question.
 
-    `answers` are the texts, where they are generated: the index is then that of a text among
-    the distinct ones.
+    `answers` are the texts if they are generated; the index then numbers the distinct texts.
     """
 
     sample: str
@@ -70,7 +69,7 @@ class Task:
 
     @property
     def graded(self) -> bool:
-        """Whether an answer can be right in part: such a set has no level of guessing."""
+        """Whether an answer can be partly right; such a set has no chance level."""
         return not np.isin(self.correct, (0, 1)).all()
 
     @property
@@ -108,7 +107,7 @@ class Source:
         file: its name in the folder of the evaluations of a row.
         key: of the one number that is read; empty where a file has an entry for each text, question
             set or judged metric.
-        may_lack: whether a study may be without it, in every row.
+        may_lack: whether a study may lack it, then in every row.
     """
 
     may_lack: ClassVar[bool] = False
@@ -120,7 +119,7 @@ class Source:
         raise NotImplementedError
 
     def of_base(self) -> Mapping[str, Reading] | None:
-        """What holds for base without a measurement; None: base must be measured."""
+        """The value for base that needs no measurement; None: base must be measured."""
         return None
 
 
@@ -128,7 +127,7 @@ class Source:
 class Number(Source):
     """A number, scored on the sample that the file names.
 
-    Either every row of a study has it or none has: without it the column is n/a.
+    Either every row of a study has it or none; without it the column is n/a.
     """
 
     may_lack: ClassVar[bool] = True
@@ -142,7 +141,7 @@ class Number(Source):
 
 @dataclass(frozen=True)
 class Fact(Number):
-    """A number that every checkpoint has; no sample decides it, and it is finite."""
+    """A finite number that every checkpoint has and that depends on no sample."""
 
     may_lack: ClassVar[bool] = False
 
@@ -153,7 +152,7 @@ class Fact(Number):
 
 @dataclass(frozen=True)
 class Distance(Number):
-    """A number that compares a row with base, and what it is for base itself."""
+    """A number that compares a row with base, and its value for base itself."""
 
     may_lack: ClassVar[bool] = False
     known: float = 0.0
@@ -272,7 +271,7 @@ def _judged(path: Path, entry: Any, metric: str, sample: str, prompts: int) -> J
 
 
 def _require_agreement(path: Path, what: str, stored: float, again: float) -> None:
-    """A score that is not the mean of its own parts was not written by the harness."""
+    """Refuse a score that is not the mean of its own parts: the harness did not write it."""
     if math.isfinite(stored) and not math.isclose(stored, again, rel_tol=AGREE, abs_tol=AGREE):
         raise HarnessError(
             f"{path}: {what} is {stored} but its stored parts give {again:.6g}; "
@@ -295,14 +294,14 @@ def _sample(path: Path, entry: Any, part: str = "") -> str:
 
 
 def field(path: Path, entry: Any, key: str, part: str = "") -> Any:
-    """The value of a key, or the sentence that it is not there."""
+    """The value of a key; an error if it is missing."""
     if not isinstance(entry, dict) or key not in entry:
         raise HarnessError(f"{path} has no {key!r}{_of(part)}; delete the file and run again")
     return entry[key]
 
 
 def number(path: Path, entry: Any, key: str, part: str = "", finite: bool = False) -> float:
-    """The number of a key, or the sentence that it is none."""
+    """The number of a key; an error if the value is no number."""
     value = field(path, entry, key, part)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or (finite and not math.isfinite(value)):

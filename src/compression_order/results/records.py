@@ -1,4 +1,4 @@
-"""What was measured on one checkpoint, read from its evaluation files as the cards say."""
+"""Measurements of one checkpoint, read from its evaluation files as the cards define."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,9 +67,9 @@ def folder(results: Path, record: Record) -> Path:
 
 
 def read(seed_folder: Path, pipeline: str, seed: int, judged: bool = False) -> Record:
-    """One record; base may lack the files of distances, since its distance to itself is known.
+    """Read one record; base may lack the files of distances, since its distance to itself is known.
 
-    Without `judged` the verdicts of a judge are left out: they may be of an older study.
+    Without `judged` a judge's verdicts are ignored, because they may be from an older study.
     """
     evaluations = seed_folder / "evaluations" / pipeline
     is_base = pipeline == orderings.BASE
@@ -87,7 +87,7 @@ def read(seed_folder: Path, pipeline: str, seed: int, judged: bool = False) -> R
 def _read_file(
     path: Path, sources: Sequence[Source], is_base: bool
 ) -> dict[Source, Mapping[str, Reading]]:
-    """What several sources find in one file."""
+    """The readings of several sources in one file."""
     needed = [source for source in sources if not source.may_lack]
     known = {source: its for source in needed if (its := source.of_base()) is not None}
     if not path.exists() and (not needed or (is_base and len(known) == len(needed))):

@@ -1,8 +1,8 @@
-"""A finished study held against a published one: which of its claims are reproduced here.
+"""Compare a finished study with a published one: which of its claims are reproduced here?
 
-Only published figures that can be trusted are compared (published/README.md). Intervals are 95% of
-a bootstrap over the documents, windows or questions of ours, the same ones drawn for every
-pipeline; published figures are of single runs and have none.
+Only published figures that can be trusted are compared (published/README.md). The 95% intervals
+come from a bootstrap over our documents, windows or questions, with the same draws for every
+pipeline. Published figures come from single runs and have no interval.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,7 +63,7 @@ def read(asked: Study, path: Path, results: Path, make: str) -> tuple[Cells, Rec
 
 
 def require_model(asked: Study, path: Path, records: Records, make: str) -> None:
-    """Refuse the evaluations of another model than the study's, where its shape is known."""
+    """Refuse evaluations of another model than the study's, if the shape of its model is known."""
     model = asked.file.model
     if not isinstance(model, ModelMade) and model.name not in shapes.known():
         return
@@ -142,7 +142,7 @@ def scope(
     records: Records,
     found: Mapping[str, Sequence[Finding]],
 ) -> Iterator[str]:
-    """What this study can speak to, and what it cannot, in sentences."""
+    """State in sentences which claims this study can test and which it cannot."""
     parameters = records[orderings.BASE][0].parameters
     models = list(dict.fromkeys(figure.model for figure in figures))
     other = [why for m in models if (why := exact.another_model(asked, records, m))]

@@ -1,4 +1,4 @@
-"""The flags that name a study's rows, seeds and arms, for what is made from its evaluations."""
+"""Flags that name a study's rows, seeds and arms, shared by scripts that read its evaluations."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from compression_order.results.published import Published
 
 @dataclass(frozen=True)
 class Asked:
-    """A study's rows, with what was measured of them."""
+    """A study's rows with their measurements."""
 
     study: str
     rows: list[str]
@@ -55,7 +55,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def read(args: argparse.Namespace) -> Asked:
-    """What the flags ask for, read and checked.
+    """Read and check the rows that the flags name.
 
     Raises:
         HarnessError: a request that describes no table, or evaluations that do not belong

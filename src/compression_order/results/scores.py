@@ -1,10 +1,10 @@
-"""Our side of a comparison: one score a pipeline, with draws that keep all pipelines paired.
+"""Our side of a comparison: one score per pipeline, with bootstrap draws paired over pipelines.
 
 A score is a mean over units (documents or windows of a text, questions of the question sets).
-Its uncertainty is that of the sample: the units are drawn again with replacement, the same
-ones for every pipeline, so that whatever is asked of the pipelines together (a difference, a
-lowest one, a ranking) is asked of every draw. Spread over seeds is not in the draws; it is told
-by the scores of the single seeds.
+Its uncertainty is that of the sample: the units are resampled with replacement, the same ones for
+every pipeline. Any statistic of several pipelines (a difference, a minimum, a ranking) can thus be
+computed in every draw. The draws do not contain the spread over seeds; the scores of the single
+seeds show it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ class Scores:
         seeds: pipeline -> score of each seed, [seeds].
         draws: pipeline -> mean over seeds in each draw, [draws].
         left_out: pipeline -> why it has no score.
-        remark: what a reader must know of the measure, or nothing.
+        remark: note for the reader about the measure, or empty.
     """
 
     title: str
@@ -53,14 +53,14 @@ class Scores:
         return float(self.seeds[pipeline].mean())
 
     def interval(self, statistic: Callable[[Mapping[str, Array]], Array]) -> tuple[float, float]:
-        """95% interval of a statistic of the scores, asked of every draw."""
+        """95% interval of a statistic of the scores, computed in every draw."""
         return paired.expanded_interval(statistic(self.draws), self.units)
 
 
 def standing_for(
     measure: Measure, rows: Rows, records: Records, cells: Sequence[Mapping[str, str]]
 ) -> Scores | str:
-    """What stands for a published measure here, or why nothing does."""
+    """Our scores for a published measure, or why there are none."""
     if measure.kind == "quality":
         if measure.metric in records[orderings.BASE][0].judged:
             return verdicts(measure.metric, rows, records)
@@ -188,8 +188,8 @@ def unfit(row: str, records: Records) -> str | None:
 def accuracy(rows: Rows, records: Records, wanted: Sequence[str] | None = None) -> Scores | str:
     """Mean accuracy over the question sets that can tell pipelines apart.
 
-    A set on which base is not above chance at 95%, or on which a guard finds the answers of any
-    row degenerate, says nothing about an order of pipelines and is left out.
+    A set cannot rank pipelines if base is not above chance at 95%, or if a guard finds the answers
+    of any row degenerate; it is left out.
 
     Args:
         rows: published pipeline -> row.

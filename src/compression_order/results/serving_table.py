@@ -1,4 +1,4 @@
-"""What serving every checkpoint costs: serving.csv, a line a checkpoint and batch size.
+"""Write serving.csv, the cost of serving: one line per checkpoint and batch size.
 
 The columns up to macs_1x64 do not depend on the machine, the others do.
 """

@@ -1,4 +1,4 @@
-"""table.csv as it lies on the disk: read whole, and held against what it was made from."""
+"""Read a stored table.csv and compare it with the evaluations it was made from."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ Cells = list[dict[str, str]]
 
 
 def make_command(paths: Sequence[Path]) -> str:
-    """What makes the table of a study, one file or several."""
+    """The command that makes the table of a study, given as one file or several."""
     source = " ".join(map(str, paths))
     quoted = f'"{source}"' if " " in source else source
     return "make table" if source == "config.yaml" else f"make table STUDY={quoted}"
@@ -38,7 +38,7 @@ def read(path: Path, make: str = "make table") -> Cells:
 
 
 def read_lines(path: Path, columns: Sequence[str], make: str) -> Cells:
-    """Every line as text of a CSV file that has just these columns.
+    """Every line, as text, of a CSV file with exactly these columns.
 
     Raises:
         HarnessError: no such file, or it is not whole.
@@ -62,7 +62,7 @@ def _split(path: Path, make: str) -> list[list[str]]:
 
 
 def _damage(lines: Sequence[Sequence[str]]) -> str | None:
-    """What is wrong with the form of a table, if anything."""
+    """The fault in the form of a table, if any."""
     if len(lines) < 2:
         return "it has no rows"
     header = lines[0]
@@ -95,7 +95,7 @@ def require_rows(path: Path, cells: Cells, rows: Iterable[str], study: str, make
 
 
 def require_same(path: Path, cells: Cells, made: Table, results: Path, make: str) -> None:
-    """Refuse a table that the evaluations do not give: of another study, older, or edited.
+    """Refuse a table that does not follow from the evaluations: another study's, old, or edited.
 
     Args:
         path: table.csv, for messages.
@@ -132,7 +132,7 @@ def require_same(path: Path, cells: Cells, made: Table, results: Path, make: str
 
 
 def _agree(stored: str, ours: str, column: Card) -> bool:
-    """Whether two cells are equal, but for the last digit (another machine rounds differently)."""
+    """Whether two cells are equal up to the last digit (machines round differently)."""
     if stored == ours or MISSING in (stored, ours) or column.digits is None:
         return stored == ours
     try:

@@ -1,9 +1,9 @@
-"""What a finished study says, for the terminal: the table, three findings and one line of cost.
+"""Summarize a finished study for the terminal: the table, three findings and one line of cost.
 
 The findings are about orders at full compression: the orders of the most stages, each once. They
 are compared on the first text with the `documents` protocol (the chat set), else on the first
-text. One seed tells orders apart on this sample of text, not over training runs; findings.md says
-which differences are real.
+text. One seed can separate orders on this sample of text, not over training runs; findings.md
+says which differences are real.
 """
 
 import math
@@ -46,7 +46,7 @@ class Ranking:
         return paired.z(self.losses[pipeline], self.losses[reference], self.weights)
 
     def separable(self, pipeline: str, reference: str) -> bool:
-        """As findings.md has it: over seeds too, and corrected for the number of pairs."""
+        """Separable as in findings.md: also over seeds, and corrected for the number of pairs."""
         sample = Sample(self.text, self.units, self.losses, self.weights, 0, {})
         spread = estimates.pooled(sample, self.names)
         effect = estimates.contrast(sample, estimates.pair(pipeline, reference), spread)
@@ -75,7 +75,7 @@ def arms(cells: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def compact(cells: pd.DataFrame) -> str:
-    """The table in as many blocks as the width of the terminal asks for.
+    """Format the table in as many blocks as the width of the terminal requires.
 
     A column that is n/a in every row is left out.
     """
@@ -121,9 +121,9 @@ def losses_of_base(records: Records, text: str) -> paired.Array:
 
 
 def permutations_of_all(pipelines: Sequence[str]) -> list[str]:
-    """The orders of the most stages, where these have several orders, each stage once.
+    """The orders of the largest set of stages that has several orders, each stage once.
 
-    The control arms of a study are stages of their own and leave its orders what they are.
+    Control arms have stages of their own and do not affect these orders.
     """
     tokens = {pipeline: orderings.split(pipeline) for pipeline in pipelines}
     once = [p for p, its in tokens.items() if len(set(its)) == len(its)]
@@ -132,7 +132,7 @@ def permutations_of_all(pipelines: Sequence[str]) -> list[str]:
 
 
 def best(orders: Ranking) -> str:
-    """The order of lowest perplexity, and whether the second best can be told from it."""
+    """The order of lowest perplexity, and whether the second best is separable from it."""
     if len(orders.names) < 2:
         return "not testable in this study, fewer than two orders have every stage"
     first, second = orders.names[:2]

@@ -1,6 +1,6 @@
 """The comparison table of a study: its rows, cell by cell as the cards say.
 
-What does not exist is `n/a` (pandas reads it as NaN), and what is suspicious is named in `note`.
+Missing values are `n/a` (pandas reads NaN); the column `note` names suspicious results.
 """
 
 from collections.abc import Mapping, Sequence

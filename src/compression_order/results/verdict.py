@@ -1,12 +1,11 @@
-"""Published claims held against our scores.
+"""Test published claims on our scores.
 
 A claim is an order of groups of pipelines. Its gap is the smallest difference, over neighbouring
 groups, between the lowest score of the upper group and the highest of the lower one; the claim
-holds where the gap is positive. For perplexity scores are logarithms and the gap is told as a
-factor. The claim is *reproduced* only where the 95% interval of the gap, asked of every draw of
-the sample, lies above zero, every seed has the order, and, for a collapse, the factor is at
-least the square root of the published one. Published figures are of one run and have no
-interval.
+holds if the gap is positive. For perplexity, scores are logarithms and the gap is reported as a
+factor. The claim is *reproduced* only if the 95% interval of the gap, computed over the bootstrap
+draws, lies above zero, every seed has the order, and, for a collapse, the factor is at least the
+square root of the published one. Published figures come from one run and have no interval.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,14 +22,14 @@ from compression_order.statistics import paired
 from compression_order.statistics.paired import Array
 
 REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "reproduced", "not reproduced", "not testable here"
-SCALE = {"%": 0.01}  # published units that are not those of our scores
+SCALE = {"%": 0.01}  # published units that differ from those of our scores
 
 Printed = Mapping[str, Figure]  # pipeline -> usable published figure of one measure
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one claim.
+    """The result for one claim.
 
     Attributes:
         name: of the claim.
@@ -156,7 +155,7 @@ def _values(figures: Printed, is_log: bool) -> dict[str, float]:
 
 
 def _factor(value: float, ours: Scores) -> float:
-    """A difference of scores as it is told: a factor where scores are logarithms."""
+    """A difference of scores as reported: a factor if scores are logarithms."""
     return float(np.exp(value)) if ours.is_log else value
 
 

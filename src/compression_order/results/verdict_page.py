@@ -1,4 +1,4 @@
-"""A verdict for programs, for reading and for the terminal."""
+"""Write a verdict for programs, for reading and for the terminal."""
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +21,8 @@ class Report:
 
     Attributes:
         study: ours.
-        published: the study that it is held against.
-        scope: what the study can speak to, in sentences.
+        published: the published study to compare with.
+        scope: which claims the study can test, in sentences.
         arms: arm -> findings, in the order of the registry.
         left_out: how many published figures cannot be used, and why.
     """
@@ -35,7 +35,7 @@ class Report:
 
 
 def to_csv(report: Report) -> str:
-    """One line a claim and arm."""
+    """One line per claim and arm."""
     lines = []
     for arm, findings in report.arms.items():
         for f in findings:
@@ -52,7 +52,7 @@ def counted(findings: Sequence[Finding]) -> str:
 
 
 def heading(report: Report, arm: str) -> str:
-    """Of one arm; a study without arms has one, which needs no name."""
+    """The heading of one arm; a study without arms has one arm without a name."""
     named = f"arm {arm}: " if len(report.arms) > 1 else ""
     return f"{named}{counted(report.arms[arm])}"
 

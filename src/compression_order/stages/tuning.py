@@ -64,7 +64,7 @@ def _adapt(job: stage.Job, beside: bool) -> None:
 
 
 def through(form: forms.Form) -> Seen:
-    """Round the weights of the decoder layers' linears to a form's grid, with straight-through gradient.
+    """Round the decoder layers' linears to a form's grid, with straight-through gradient.
 
     Rounding is in bf16, as in storing.
     """

@@ -265,7 +265,7 @@ class StudyFile(Settings):
     ]
     seeds: Annotated[
         list[Count],
-        Field(min_length=1, description="one replicate of the whole study a seed"),
+        Field(min_length=1, description="seeds; the whole study is repeated once per seed"),
         Different,
     ]
     published: Annotated[

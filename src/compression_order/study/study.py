@@ -137,7 +137,7 @@ class Study:
         return flags({**chosen, **another, "device": self.device})
 
     def cache_token(self, token: str) -> str:
-        """The first distillation that needs the same teacher's outputs, whose file all of them share."""
+        """The first distillation with the same teacher's outputs; they all share one file."""
         wanted = self.teacher_flags(token)
         return next(t for t in self.of_kind("distill") if self.teacher_flags(t) == wanted)
 

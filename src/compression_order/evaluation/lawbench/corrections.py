@@ -1,4 +1,4 @@
-"""LawBench's corrected sentences: how their character edits agree with the right ones."""
+"""Score LawBench's corrected sentences: compare their character edits with the right ones."""
 
 from functools import cache
 
@@ -7,21 +7,21 @@ from opencc import OpenCC
 from compression_order.evaluation.lawbench import edits
 from compression_order.evaluation.lawbench.counts import Counts
 
-EMPTY = "无内容"  # what stands for an empty prediction
-FAULTLESS = "没有错误"  # a prediction that says: there is no error
-ROOM = 5  # characters that a prediction may have more than the right sentence
+EMPTY = "无内容"  # replaces an empty prediction
+FAULTLESS = "没有错误"  # prediction for "no error"
+ROOM = 5  # number of characters by which a prediction may exceed the right sentence
 
 
 def counts(prediction: str, answer: str, sentence: str) -> Counts:
-    """How the edits of a prediction agree with the right ones.
+    """Count how the edits of a prediction agree with the right ones.
 
     LawBench (arXiv 2309.16289, table of tasks): task 2-1, document proofreading. As published:
-    line ends and tabs go, a prediction more than five characters longer than the right sentence
-    is cut five characters beyond its length, traditional characters of both become simplified
-    ones, white space goes, and two edits agree where they put the same characters in the same
-    place (ChERRANT, span-based correction). The edits are those of `edits.py`, which says how
-    they can differ from ChERRANT's. A prediction of white space alone stops the published code;
-    here it is an empty one.
+    line ends and tabs are removed; a prediction more than five characters longer than the right
+    sentence is cut to that sentence's length plus five; traditional characters of both become
+    simplified ones; white space is removed. Two edits agree if they put the same characters in
+    the same place (ChERRANT, span-based correction). The edits are those of `edits.py`, which
+    lists differences from ChERRANT's. A prediction of white space alone stops the published code;
+    here it counts as empty.
 
     Args:
         prediction: the generated text.
@@ -52,7 +52,7 @@ def _converter() -> OpenCC:
 
 
 def _corrections(source: str, target: str) -> set[tuple[int, int, str]]:
-    """Where an edit is, and what it puts there."""
+    """The place of each edit, and the characters that it puts there."""
     return {
         (edit.start, edit.end, target[edit.other_start : edit.other_end])
         for edit in edits.between(source, target)

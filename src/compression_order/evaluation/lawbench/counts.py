@@ -15,8 +15,8 @@ class Counts(NamedTuple):
 def f05(items: Sequence[Counts]) -> float:
     """F0.5 over all sentences together: 1.25 right / (1.25 right + wrong + 0.25 missed).
 
-    1 where nothing was to be corrected and nothing was. The published script rounds precision,
-    recall and F to four decimals.
+    F0.5 is 1 if nothing had to be corrected and nothing was. The published script rounds
+    precision, recall and F to four decimals.
     """
     right, wrong, missed = (sum(part) for part in zip(*items, strict=True))
     whole = 1.25 * right + wrong + 0.25 * missed
@@ -24,11 +24,11 @@ def f05(items: Sequence[Counts]) -> float:
 
 
 def contributions(items: Sequence[Counts]) -> list[float]:
-    """One number a sentence whose mean is F0.5 over all sentences.
+    """One number per sentence; their mean is F0.5 over all sentences.
 
     A ratio of sums R = sum a / sum b has the linearized values R + n (a_i - R b_i) / sum b. Their
     spread gives the standard error of R by the delta method (Cochran, Sampling Techniques, 3rd
-    edition, chapter 6), and so they can stand where other tasks have the score of a question.
+    edition, chapter 6). They can therefore serve as the per-question scores of other tasks.
     """
     ratio = f05(items)
     parts = [(1.25 * i.right, 1.25 * i.right + i.wrong + 0.25 * i.missed) for i in items]

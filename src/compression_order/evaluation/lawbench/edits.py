@@ -2,14 +2,14 @@
 
 ChERRANT (Zhang et al., MuCGEC, NAACL 2022, section 5) aligns two sentences by a weighted edit
 distance with transpositions, joins neighbouring operations into spans and moved words into one
-span. Written anew here; what differs from its code:
+span. This is a new implementation. It differs from ChERRANT's code as follows:
 
-- A substitution costs what theirs costs for characters that neither its thesaurus (Cilin) nor
-  its confusion set nor pinyin call alike. Theirs makes alike characters cheaper. Where several
-  alignments exist another one can be chosen, and spans can then be cut in another way.
-- Of alignments of equal cost the first is taken, with operations preferred in their order. Theirs
-  counts the edits of all of them together, unless lengths differ by more than ten.
-- A sentence is not given up after ten seconds.
+- Every substitution has the cost that ChERRANT gives to dissimilar characters. ChERRANT makes
+  characters cheaper that its thesaurus (Cilin), its confusion set or pinyin calls alike. Where
+  several alignments exist, another one can be chosen, and spans can then be cut differently.
+- Of alignments of equal cost the first is taken, with operations preferred in their order.
+  ChERRANT counts the edits of all of them together, unless lengths differ by more than ten.
+- There is no time limit per sentence; ChERRANT gives up after ten seconds.
 """
 
 import string
@@ -41,7 +41,7 @@ class Edit(NamedTuple):
 
 
 def between(source: str, target: str) -> list[Edit]:
-    """The edits that turn a sentence into another, from left to right; none where they agree."""
+    """The edits that turn one sentence into another, from left to right; none if they are equal."""
     if source == target:
         return []
     spans = list(_joined(_aligned(source, target)))
@@ -51,13 +51,13 @@ def between(source: str, target: str) -> list[Edit]:
 
 
 def substitution(one: str, other: str) -> float:
-    """Cost of a character for another; one deletion and one insertion cost 2."""
+    """Cost of replacing one character by another; a deletion plus an insertion cost 2."""
     marks = (one in MARKS) + (other in MARKS)
     return UNLIKE + (NO_MARK, ONE_MARK, BOTH_MARKS)[marks]
 
 
 def _aligned(source: str, target: str) -> list[Edit]:
-    """The cheapest alignment, one character an edit but for transpositions."""
+    """The cheapest alignment, one character per edit except for transpositions."""
     rows, columns = len(source) + 1, len(target) + 1
     cost = [[0.0] * columns for _ in range(rows)]
     last: list[list[tuple[str, int]]] = [[("", 0)] * columns for _ in range(rows)]
@@ -115,7 +115,7 @@ def _traced(last: list[list[tuple[str, int]]]) -> list[Edit]:
 def _joined(edits: Sequence[Edit]) -> Iterator[Edit]:
     """Runs of matches and runs of changes as one span; transpositions stay alone.
 
-    Deletions beside insertions alone are not joined, changes of other kinds are a substitution.
+    A run of deletions and insertions alone is not joined; other runs become a substitution.
     """
     for kind, group in groupby(edits, lambda edit: edit.kind if edit.kind in "MT" else "X"):
         run = list(group)
@@ -163,7 +163,7 @@ def _moves(three: Sequence[Edit], source: str, target: str) -> bool:
 
 
 def near(one: str, other: str) -> bool:
-    """Whether one insertion, deletion or substitution at most makes one text the other."""
+    """Whether at most one insertion, deletion or substitution turns one text into the other."""
     short, long = sorted((one, other), key=len)
     if len(long) - len(short) > 1:
         return False
@@ -174,7 +174,7 @@ def near(one: str, other: str) -> bool:
 
 
 def _trimmed(edit: Edit, source: str, target: str) -> Edit:
-    """A substitution without the characters that both its ends share."""
+    """Remove from a substitution the characters that both sides share at its ends."""
     if edit.kind != "S":
         return edit
     _, start, end, other_start, other_end = edit

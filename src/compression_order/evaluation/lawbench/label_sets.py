@@ -10,11 +10,11 @@ from compression_order.evaluation.lawbench.score import Score, f1
 
 
 def labelled(prediction: str, answers: Collection[str], options: Collection[str]) -> Score:
-    """F1 between the options that the text names and the right ones.
+    """Compute F1 between the options that the text names and the right ones.
 
     LawBench (arXiv 2309.16289, table of tasks): tasks 2-3 marital disputes identification,
-    2-9 event detection and 3-3 charge prediction. As published, an option is named wherever its
-    characters stand, so that a long charge names the shorter charges inside it as well.
+    2-9 event detection and 3-3 charge prediction. As published, an option counts as named wherever
+    its characters occur, so that a long charge also names the shorter charges inside it.
 
     Args:
         prediction: the generated text.
@@ -29,11 +29,11 @@ def articles(prediction: str, answers: Collection[int]) -> Score:
     """F1 between the numbers of the articles of law that the text cites and the right ones.
 
     LawBench (arXiv 2309.16289, table of tasks): task 3-1, fact-based article prediction. As
-    published: the text is cut at each enumeration comma; in each piece what names a paragraph is
-    left out, Chinese numerals become digits, and the first number is the article's. A text without
-    a number abstains. What is left out begins at the first ordinal of the piece, so that an
-    article that is cited with its paragraph is lost. Whatever number comes first counts, one of
-    another law as well.
+    published: the text is cut at each enumeration comma. In each piece the part that names a
+    paragraph is removed, Chinese numerals become digits, and the first number is the article's.
+    A text without a number abstains. The removed part begins at the first ordinal of the piece,
+    so that an article cited with its paragraph is lost. The first number counts even if it
+    belongs to another law.
 
     Args:
         prediction: the generated text.
@@ -46,14 +46,14 @@ def articles(prediction: str, answers: Collection[int]) -> Score:
 def _first_number(piece: str) -> int | None:
     piece = piece.replace("万元", "元")
     piece = re.sub("第.*?款", "", piece)
-    # between these two characters a numeral may stand that would be read together with the last
+    # a numeral between these two characters would be read together with the last one
     piece = re.sub("第(.*?)条", r"\1", piece)
     found = re.search(r"\d+", in_digits(piece))
     return int(found[0]) if found else None
 
 
 def in_digits(text: str) -> str:
-    """The text with its Chinese numerals as digits, as cn2an reads them; others are left alone."""
+    """Convert Chinese numerals to digits as cn2an does; leave numerals that it cannot read."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a numeral that cn2an leaves as it is
+        warnings.simplefilter("ignore")  # a numeral that cn2an leaves unchanged
         return str(cn2an.transform(text, "cn2an"))

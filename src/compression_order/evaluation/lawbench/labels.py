@@ -1,4 +1,4 @@
-"""The labels among which LawBench's classifications choose, as its questions list them.
+"""The labels of LawBench's classification tasks, as its questions list them.
 
 Charges: the 189 of CAIL 2018 (arXiv 1807.02478) that task 3-3 knows.
 """

@@ -1,4 +1,4 @@
-"""LawBench's rules for generated texts: parts taken from a text, prison terms and sums, ROUGE-L."""
+"""LawBench's rules for generated texts: extracted parts, prison terms, sums of money, ROUGE-L."""
 
 import logging
 import math
@@ -13,10 +13,10 @@ import jieba
 from compression_order.evaluation.lawbench.label_sets import in_digits
 from compression_order.evaluation.lawbench.score import Score, f1
 
-UNKNOWN = ("无", "未提及")  # a model's words for: there is none
+UNKNOWN = ("无", "未提及")  # a model's words for "none"
 LONGEST = math.log(216)  # the distance of an abstention: 18 years in months
-EMPTY = "无内容"  # what stands for an empty prediction
-# added to denominators by the published code, of parts taken from a text and of ROUGE-L
+EMPTY = "无内容"  # replaces an empty prediction
+# added by the published code to the denominators of extracted parts and of ROUGE-L
 SMALL_F1, SMALL_ROUGE = 1e-10, 1e-8
 
 
@@ -36,7 +36,7 @@ def reading(prediction: str, answer: str) -> Score:
 def characters_f1(prediction: str, answer: str) -> float:
     """F1 over letters and digits, whatever their order; two texts without any agree.
 
-    That of the evaluation script of CAIL 2019 and 2021, which LawBench uses.
+    This is the F1 of the evaluation script of CAIL 2019 and 2021, which LawBench uses.
     """
     predicted, right = (
         Counter(ch for ch in text.lower() if ch.isdigit() or ch.isalpha())
@@ -51,12 +51,12 @@ def entities(prediction: str, answer: Mapping[str, str], kinds: Collection[str])
     """Soft F1 of named entities: one kind of entity counts as far as its characters agree.
 
     LawBench (arXiv 2309.16289, table of tasks): task 2-6, named entity recognition. As
-    published: an entity is what follows its kind and a colon, up to a space or the end of the
-    line, the last where a kind comes twice, and none where fewer than two characters follow the
-    colon or they say that there is none. Entities on one line are not parted, so that an answer
-    in the form of the references has one long entity a kind. Without right entities the score is
-    1 where none is predicted, and else 0. A text without entities abstains where there are some;
-    the published code misspells that count, so that its tables show none.
+    published: an entity is the text after its kind and a colon, up to a space or the end of the
+    line. If a kind comes twice, the last counts. There is no entity if fewer than two characters
+    follow the colon or they say "none". Entities on one line are not separated, so that an answer
+    in the form of the references has one long entity per kind. Without right entities the score
+    is 1 if none is predicted and 0 otherwise. A text without entities abstains if there are right
+    ones; the published code misspells that count, so that its tables show no abstentions.
 
     Args:
         prediction: the generated text.
@@ -82,8 +82,8 @@ def triggers(prediction: str, answer: str) -> Score:
     """Soft F1 of the words that trigger events, in the order of the question.
 
     LawBench (arXiv 2309.16289, table of tasks): task 2-10, trigger word extraction. As
-    published: texts are cut at semicolons of ASCII, and the nth part is held against the nth
-    right one, so that one part too many at the head costs the rest. No answer abstains.
+    published: texts are cut at ASCII semicolons, and the nth part is compared with the nth right
+    one, so that an extra part at the beginning spoils the rest. No answer abstains.
 
     Args:
         prediction: the generated text.
@@ -104,12 +104,12 @@ def prison_term(prediction: str, months: int) -> Score:
 
     LawBench (arXiv 2309.16289, table of tasks): tasks 3-4 and 3-5, prison term prediction
     without and with the articles. The distance is |log(term + 1) - log(prediction + 1)|. As
-    published: the first number before the two characters for months is the prediction, else the
+    published: the prediction is the first number before the two characters for months, else the
     first before the one for month, else twelve times the first before that for year. A text with
-    years and months is therefore taken for its months alone. A text with none abstains, at 0; a
-    distance beyond log 216 gives a score below 0.
+    years and months therefore counts by its months alone. A text with none abstains and scores 0;
+    a distance beyond log 216 gives a score below 0.
 
-    The published sum is normalized after the mean over questions, which is the same.
+    The published code normalizes after the mean over questions, with the same result.
 
     Args:
         prediction: the generated text.
@@ -129,8 +129,8 @@ def money(prediction: str, amount: float) -> Score:
     """Whether the right sum is among the numbers of the text.
 
     LawBench (arXiv 2309.16289, table of tasks): task 3-7, criminal damages calculation. As
-    published: digits with at most one decimal point are a number, so that 12,000 is two and a
-    sum in units of ten thousand is not multiplied out. A text without digits abstains.
+    published: digits with at most one decimal point are a number, so that 12,000 is two numbers
+    and a sum in units of ten thousand is not multiplied out. A text without digits abstains.
 
     Args:
         prediction: the generated text.
@@ -145,9 +145,9 @@ def rouge_l(prediction: str, answer: str) -> Score:
 
     LawBench (arXiv 2309.16289, table of tasks): tasks 1-1 article recitation, 2-7 opinion
     summarization, 3-2 scene-based article prediction and 3-8 consultation. As published: words
-    are those of jieba, and punctuation marks are words. The published code asks the package
-    rouge-chinese, whose summary-level ROUGE-L is, in version 1.0.3, this one over the whole text
-    (the sentences that it cuts are joined again). No answer abstains.
+    are those of jieba, and punctuation marks are words. The published code uses the package
+    rouge-chinese; in version 1.0.3 its summary-level ROUGE-L equals this one over the whole text
+    (it cuts sentences and joins them again). No answer abstains.
 
     Args:
         prediction: the generated text.
@@ -168,7 +168,7 @@ def words(text: str) -> list[str]:
 
 @cache
 def _segmenter() -> jieba.Tokenizer:
-    """A dictionary read from the package: no cache that another program may have left."""
+    """A segmenter that reads the package's dictionary, not a cache left by another program."""
     jieba.setLogLevel(logging.WARNING)
     made = jieba.Tokenizer()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""What a rule of LawBench says of one answer, and the accuracy of a named choice."""
+"""The score that a rule of LawBench gives one answer, and the accuracy of a named choice."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -30,8 +30,8 @@ def chosen(prediction: str, answer: str, options: Collection[str]) -> Score:
 
     LawBench (arXiv 2309.16289, table of tasks): tasks 1-2 knowledge question answering,
     2-2 dispute focus identification, 2-4 issue topic identification, 2-8 argument mining and 3-6
-    case analysis. As published, an option is named wherever its characters stand: a Latin letter
-    inside a word is one, and so is an option inside a longer option. The paper calls the score of
+    case analysis. As published, an option counts as named wherever its characters occur, also for
+    a Latin letter inside a word or an option inside a longer option. The paper calls the score of
     2-2 an F1; its code computes this accuracy.
 
     Args:

@@ -1,8 +1,8 @@
-"""What tasks/lawbench/*.yaml call: for each task a check of its records, and its score.
+"""Functions that tasks/lawbench/*.yaml call: for each task a check of its records and its score.
 
 A record of LawBench is an object of three texts: instruction, question, answer. The published
-code leaves out records whose answer is no label or no term (tasks 2-2, 3-4 and 3-5): they are left
-out here before questions are counted. There the abstention rate has them in its denominator.
+code leaves out records whose answer is no label or no term (tasks 2-2, 3-4 and 3-5). Here they are
+left out before questions are counted; the published abstention rate keeps them in its denominator.
 """
 
 import re
@@ -26,13 +26,13 @@ from compression_order.evaluation.lawbench.score import Score, chosen
 KEYS = ("instruction", "question", "answer")
 
 Document = Mapping[str, str]
-Rule = Callable[[str, str], Score]  # of a text, and of what the form takes out of the answer
+Rule = Callable[[str, str], Score]  # arguments: a text, and what the form extracts from the answer
 Check = Callable[[Any], Any]  # of a split, as lm-eval's process_docs
 Result = Callable[[Document, list[str]], dict[str, Any]]  # lm-eval's process_results
 
 
 def _check(number: str, form: str, without: str) -> Check:
-    """The records of a split but for those that do not count.
+    """The records of a split without those that do not count.
 
     Raises:
         HarnessError: there are none, or one is not of the task's form.

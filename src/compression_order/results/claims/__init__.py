@@ -1,8 +1,8 @@
-"""What the published studies claim, as data: one module a study, one entry a claim.
+"""Claims of the published studies, as data: one module per study, one entry per claim.
 
 A claim says that some pipelines score lower than others. It is written as groups in ascending
-order: every member of a group has a lower score than every member of the next. Adding a study
-is a module with one `PublishedStudy` and its row in `REGISTRY`.
+order: every member of a group has a lower score than every member of the next. To add a study,
+add a module with one `PublishedStudy` and its row in `REGISTRY`.
 """
 
 from compression_order.common.errors import HarnessError
@@ -22,7 +22,7 @@ def of(study: str) -> PublishedStudy:
     """The claims of a published study.
 
     Raises:
-        HarnessError: nobody has written them down.
+        HarnessError: the registry has no claims of this study.
     """
     if study not in REGISTRY:
         raise HarnessError(

@@ -1,8 +1,8 @@
 """arXiv 2511.19495: pruning, distillation and NF4 on Qwen2.5-3B, in all six orders.
 
-The six orders split exactly on Q before P. A wider reading, that nothing may be
-trained after quantizing, is not what its figures say: P-Q-KD trains after Q and does not
-collapse. Both predicates are tested.
+The six orders split exactly on Q before P. The figures do not support a wider reading, that
+nothing may be trained after quantizing: P-Q-KD trains after Q and does not collapse. Both
+predicates are tested.
 """
 
 from compression_order import orderings

@@ -1,12 +1,12 @@
 """llm-compression: LLM-Pruner on Llama-2-7B, SparseGPT on LLaMA-13B, NF4.
 
-Quantized pruned rows are constant multiples and second passes did nothing, so that no claim
-about an order is left: what remains compares ways and degrees of pruning. On Llama-2-7B base and
-Q were read in windows of 2048 tokens, the pruned rows in windows of 128. No perplexity after
+Quantized pruned rows are constant multiples and second passes did nothing, so that no claim about
+an order is left. The remaining claims compare ways and degrees of pruning. On Llama-2-7B, base
+and Q were scored in windows of 2048 tokens, the pruned rows in windows of 128. No perplexity after
 recovery was reported. Structured pruning against SparseGPT would compare two models and two
-window lengths: it is no claim here.
+window lengths, and is therefore no claim here.
 
-Chains over a whole grid need every ratio; the pairs beside them can be asked of a smaller grid.
+Chains over a whole grid need every ratio; the additional pairs can be tested on a smaller grid.
 """
 
 from compression_order.results.claims.statement import Claim, Measure, PublishedStudy

@@ -1,16 +1,17 @@
 """llm-workout-plan: ShortGPT, LoRA and AWQ on Qwen2.5-3B in sixteen pipelines.
 
-Most printed scores are invalid: the LawBench column is one task on two questions. What is left was
-recomputed from stored answers: MMLU over the about 412 predictions that are valid, and 20
-LawBench tasks of two questions each, which are ranked against ours and too few to claim anything.
-Only gaps far beyond the error of 412 answers (2.5 points) are claims here.
+Most printed scores are invalid: the LawBench column is one task on two questions. The usable
+scores were recomputed from stored answers: MMLU over the about 412 valid predictions, and 20
+LawBench tasks of two questions each. The LawBench scores are too few for a claim; only their
+ranking is compared with ours. Only gaps far beyond the error of 412 answers (2.5 points) are
+claims here.
 """
 
 from compression_order.results.claims.statement import Claim, Measure, PublishedStudy
 
 MODEL = "Qwen2.5-3B"
 TASKS = ("mmlu", "mmlu_stem")
-# where a study does not ask LawBench; none of them is about Chinese law
+# used if a study does not ask LawBench; none of them is about Chinese law
 LAW = (
     "mmlu_international_law", "mmlu_professional_law",
     "contracts", "consumer_contracts", "privacy_policy", "legal_support",

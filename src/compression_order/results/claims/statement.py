@@ -1,4 +1,4 @@
-"""The forms in which published claims are written down."""
+"""Data classes for published claims."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,17 +7,17 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Measure:
-    """A published metric and what stands for it here.
+    """A published metric and its counterpart here.
 
     Attributes:
         name: in a word, unique in a study.
         metric: its name in published.csv.
         model: the model that it was measured on.
         kind: perplexity (ours: that of a text) or quality (ours: judged scores, else accuracy).
-        ours: the text or the question sets that stand for it, where the study has them; else
+        ours: the text or the question sets to compare with it, if the study has them; else
             the chat text and all question sets.
         excluded: pipeline -> why its figure is not comparable here, whatever its flag.
-        instead: question sets that stand for it where a study asks none of `ours`.
+        instead: question sets to compare with it if a study asks none of `ours`.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Claim:
         ascending: groups of pipelines, lower scores first.
         collapse: whether the gap must also be a collapse: at least half the published one on
             the log scale, that is, at least the square root of the published factor.
-        rival: another order of groups, whose gap is told beside, for comparison only.
+        rival: another order of groups; its gap is reported beside, for comparison only.
         alike: largest factor between the parameters of its pipelines where the statement is about
             models of one size; 0 where they may differ.
     """
@@ -55,7 +55,7 @@ class Claim:
 
     @property
     def pipelines(self) -> tuple[str, ...]:
-        """All that it needs."""
+        """All pipelines that the claim needs."""
         groups = (*self.ascending, *self.rival)
         return tuple(dict.fromkeys(name for group in groups for name in group))
 
