@@ -13,7 +13,8 @@ ENVS = Path(__file__).resolve().parents[2] / "envs"
 PIN = re.compile(
     r"^([a-z0-9][a-z0-9._-]*)==([^ \n]+)(.*)((?:\n +--hash=sha256:[0-9a-f]{64}.*)*)", re.M
 )
-CUDA = re.compile(r"torch|triton|(cuda|nvidia)-.*")
+# nvidia-ml-py is pure Python, and no library of CUDA
+CUDA = re.compile(r"torch|triton|(cuda|nvidia)-(?!ml-py$).*")
 # needed on another system, or by another Python than the one core.lock is compiled with
 ELSEWHERE = re.compile(r"(sys_platform|platform_system) == '(win32|emscripten)'")
 
