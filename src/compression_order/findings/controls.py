@@ -135,7 +135,7 @@ def asked(rows: Sequence[str], known: Mapping[str, Token]) -> list[Asked]:
 
 
 def equal_budget(rows: Sequence[str], known: Mapping[str, Token]) -> list[Asked]:
-    """Pairs with different trainings, but the same compression in the same order and budget."""
+    """Pairs of different stages with equal compression, in the same order, and equal budget."""
     family: list[Asked] = []
     for one, other in combinations(rows, 2):
         spent = budget(one, known)

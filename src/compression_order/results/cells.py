@@ -15,7 +15,7 @@ Readings = Sequence[Any]  # all of one form, one per seed
 
 
 def mean(ours: Readings, bases: Readings) -> float:
-    """Mean over seeds; None if a value is not finite."""
+    """Mean over seeds; not finite if one of the values is not finite."""
     return float(np.mean([reading.value for reading in ours]))
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from compression_order.results.readings import Judged, Measured, Perplexity, Task
 from compression_order.statistics import paired
 
-ONE_ANSWER = 0.99  # share of equal choices above which a task has no meaning
-DEGENERATE = 0.5  # share of empty or repetitive texts above which answers have no meaning
+ONE_ANSWER = 0.99  # a task with at least this share of equal choices has no meaning
+DEGENERATE = 0.5  # answers with at least this share of empty or repetitive texts have no meaning
 FEWEST_SAMPLES = 20  # with fewer samples equal choices are not suspicious
 
 

@@ -115,7 +115,7 @@ def _traced(last: list[list[tuple[str, int]]]) -> list[Edit]:
 def _joined(edits: Sequence[Edit]) -> Iterator[Edit]:
     """Runs of matches and runs of changes as one span; transpositions stay alone.
 
-    A run of deletions and insertions alone is not joined; other runs become a substitution.
+    A run of just deletions and insertions is not joined; other mixed runs become a substitution.
     """
     for kind, group in groupby(edits, lambda edit: edit.kind if edit.kind in "MT" else "X"):
         run = list(group)
