@@ -16,6 +16,7 @@ from compression_order.common import files
 from compression_order.common.errors import HarnessError
 from compression_order.evaluation import perplexity
 from compression_order.text import chat
+from compression_order.training import forward
 
 CPU = torch.device("cpu")
 DTYPES = [torch.float32, torch.bfloat16]
@@ -38,7 +39,7 @@ def other(lab: Lab, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
 def last(
     model: PreTrainedModel, sample: perplexity.Sample, against: perplexity.Reference | None = None
 ) -> perplexity.Scores:
-    return list(perplexity.score(model, sample, against))[-1]
+    return perplexity.score(model, sample, against)
 
 
 def own_losses(model: PreTrainedModel, sample: perplexity.Sample) -> list[float]:
@@ -199,7 +200,7 @@ def test_chunks_do_not_show(
 ) -> None:
     sample = perplexity.windows(tokenizer, lab.plain, 64, 256)
     whole = last(base(lab), sample)
-    monkeypatch.setattr(perplexity, "CHUNK", 5)
+    monkeypatch.setattr(forward, "CHUNK", 5)
     assert last(base(lab), sample).losses == pytest.approx(whole.losses, rel=1e-6)
 
 

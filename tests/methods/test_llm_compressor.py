@@ -217,7 +217,7 @@ def perplexity_of(made: Made, model: PreTrainedModel) -> float:
     """Over the held-out conversations."""
     tokenizer = AutoTokenizer.from_pretrained(made.lab.base)
     sample = perplexity.documents(tokenizer, made.lab.chats, made.lab.splits)
-    *_, scores = perplexity.score(model, sample)
+    scores = perplexity.score(model, sample)
     found: float = perplexity.perplexity_record(sample, scores)["perplexity"]
     return found
 

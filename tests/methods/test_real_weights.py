@@ -70,7 +70,7 @@ class Real:
         """Over the held-out conversations."""
         tokenizer = AutoTokenizer.from_pretrained(self.base)
         sample = perplexity.documents(tokenizer, self.text, self.splits)
-        *_, scores = perplexity.score(model, sample)
+        scores = perplexity.score(model, sample)
         found: float = perplexity.perplexity_record(sample, scores)["perplexity"]
         return found
 

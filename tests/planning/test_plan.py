@@ -19,12 +19,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from compression_order.architecture import cuts, demands, shapes, storage
 from compression_order.checkpoint import disk
 from compression_order.common.errors import HarnessError
-from compression_order.evaluation import perplexity
 from compression_order.planning import graph, timetable
 from compression_order.planning.devices import DEVICES
 from compression_order.study import parse, study
 from compression_order.text import chat
-from compression_order.training import losses, teacher
+from compression_order.training import forward, losses, teacher
 
 MIB = 2**20
 ASSUMED = demands.Assumed(conversation=0, question=64, text=300_000, questions=1000)
@@ -116,7 +115,7 @@ def test_the_nf4_file_of_smollm2() -> None:
 
 def test_constants_are_those_of_the_code_that_runs() -> None:
     assert losses.chunked.__defaults__ == (demands.LOSS_CHUNK,)
-    assert (perplexity.CHUNK, teacher.NODES) == (demands.SCORE_CHUNK, demands.TAIL)
+    assert (forward.CHUNK, teacher.NODES) == (demands.SCORE_CHUNK, demands.TAIL)
 
 
 # --- operations -----------------------------------------------------------------------------

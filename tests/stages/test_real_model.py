@@ -80,7 +80,7 @@ def test_perplexity_is_transformers_own(model: Path, sample: perplexity.Sample) 
         with torch.no_grad():
             losses.append(float(loaded(input_ids=ids, labels=ids).loss.double()))
     against = perplexity.reference(loaded, sample)
-    scores = list(perplexity.score(loaded, sample, against))[-1]
+    scores = perplexity.score(loaded, sample, against)
     assert scores.losses == pytest.approx(losses, rel=1e-4)
     expected = math.exp(sum(losses) / len(losses))
     assert perplexity.perplexity(sample, scores) == pytest.approx(expected, rel=1e-4)
@@ -114,7 +114,7 @@ def test_the_dequantized_copy_scores_as_the_4_bit_kernels_do(
     single = Checkpoint(quantized).model(torch.float32)
 
     def apart(one: Any, other: Any) -> dict[str, Any]:
-        scores = list(perplexity.score(other, sample, perplexity.reference(one, sample)))[-1]
+        scores = perplexity.score(other, sample, perplexity.reference(one, sample))
         ppl = perplexity.perplexity(sample, scores)
         return perplexity.fidelity_record("chats", sample, scores) | {"perplexity": ppl}
 

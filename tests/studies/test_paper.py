@@ -302,7 +302,7 @@ def test_documents_perplexity_is_the_unweighted_mean_over_whole_conversations(la
     sample = perplexity.documents(tokenizer, lab.chats, lab.splits, score_opening=True)
     assert sample.context == 1
     model = Checkpoint(lab.base).model(torch.float32)
-    *_, scores = perplexity.score(model, sample)
+    scores = perplexity.score(model, sample)
     with torch.no_grad():
         each = [
             float(model(torch.tensor([ids]), labels=torch.tensor([ids])).loss)

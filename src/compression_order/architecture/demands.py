@@ -27,7 +27,7 @@ from compression_order.architecture.storage import BF16, FP32, Storage, dense_by
 from compression_order.common.declare import Settings
 
 LOSS_CHUNK = 256  # tokens whose logits are in memory at a time; `losses.chunked`
-SCORE_CHUNK = 128  # likewise; `scoring.CHUNK`
+SCORE_CHUNK = 256  # likewise; `forward.CHUNK`
 TAIL = 8  # float32 numbers a token that the teacher's cache keeps of the tail; `teacher.NODES`
 # bytes a logit at the peak: logits in bf16 and float32, and what is derived from them
 ENTROPY_LOGIT, DIVERGENCE_LOGIT, SCORED_LOGIT, ANSWERED_LOGIT = 16, 24, 18, 10

@@ -70,6 +70,16 @@ def is_plain(fields: Mapping[str, Any]) -> bool:
     return bool(fields["hidden_size"] % fields["num_attention_heads"] == 0)
 
 
+def attends_to_all(config: Any) -> bool:
+    """Whether every layer attends to all earlier positions, so that a mask may say which it sees.
+
+    Args:
+        config: of the model; that of a family that nothing describes is not trusted.
+    """
+    kinds = getattr(config, "layer_types", None) or ["full_attention"]
+    return families.find(config.model_type) is not None and set(kinds) == {"full_attention"}
+
+
 def config_of(folder: Path, fields: Mapping[str, Any]) -> Any:
     """The configuration of a checkpoint folder; `fields` is its config.json."""
     if is_plain(fields):

@@ -85,10 +85,7 @@ class Battery:
         """Score one sample and report progress."""
         label = f"{self.name} perplexity {text.stem}"
         progress = process.Progress(label, "sequence", len(sample.sequences))
-        scores = Scores()
-        for scores in perplexity.score(self.model, sample, against):
-            progress.update(len(scores.losses))
-        return scores
+        return perplexity.score(self.model, sample, against, progress.update)
 
 
 def size_record(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from compression_order.costs import meter
 from compression_order.evaluation import perplexity
 from compression_order.statistics import paired
 from compression_order.study.settings import Opening
+from compression_order.training import forward
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,7 @@ def apart(first: perplexity.Reference, second: perplexity.Reference) -> Iterator
         )
     for nth, states in enumerate(first.states):
         parts = []
-        for begin in range(0, len(states), perplexity.CHUNK):
-            rows = slice(begin, begin + perplexity.CHUNK)
+        for rows in forward.chunks(len(states)):
             a, b = first.logits(nth, rows), second.logits(nth, rows)
             agree = a.argmax(-1) == b.argmax(-1)
             parts.append((perplexity.token_kl(b, a), perplexity.token_kl(a, b), agree))

@@ -1,12 +1,12 @@
 """Scores of a checkpoint on a text: perplexity under two protocols, and fidelity to the base.
 
-One forward pass per sequence gives every score. Sequences pass one at a time, so that a score
-depends on its own tokens alone, never on the padding of a neighbour.
+One forward pass over a sample gives every score. Sequences of like length share a batch, padded on
+the right, where a causal model does not look: a score depends on its own tokens alone.
 """
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -26,8 +26,7 @@ from compression_order.common.errors import HarnessError
 from compression_order.costs import meter
 from compression_order.study.settings import Opening
 from compression_order.text import chat
-
-CHUNK = 128  # tokens whose logits are in memory at a time
+from compression_order.training import forward
 
 
 @dataclass(frozen=True)
@@ -106,12 +105,15 @@ def _shared_opening(sequences: Sequence[Sequence[int]]) -> int:
     return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 
 
-def hidden(model: PreTrainedModel, ids: Sequence[int], context: int) -> Tensor:
-    """[tokens - context, width]: the last hidden states that predict the tokens after `context`."""
-    with torch.no_grad():
-        read = torch.tensor([ids], device=model.device)
-        states: Tensor = model.base_model(read, use_cache=False).last_hidden_state
-    return states[0, context - 1 : -1]
+def predicting(sample: Sample, sequence: int, states: Tensor) -> Tensor:
+    """[tokens - context, width]: the states that predict the tokens after a sample's context.
+
+    Args:
+        sample: the sample.
+        sequence: the place of the sequence in it.
+        states: its last hidden states, [tokens, width].
+    """
+    return states[sample.context - 1 : len(sample.sequences[sequence]) - 1]
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,12 @@ class Reference:
 
 def reference(model: PreTrainedModel, sample: Sample) -> Reference:
     """Run the base model over a sample."""
-    states = tuple(hidden(model, ids, sample.context).cpu() for ids in sample.sequences)
+    found = {
+        place: predicting(sample, place, states).cpu().clone()
+        for place, states in forward.states(model, sample.sequences)
+    }
     head = model.get_output_embeddings().weight.detach().cpu()
-    return Reference(head, states, sample.digest)
+    return Reference(head, tuple(found[place] for place in sorted(found)), sample.digest)
 
 
 @dataclass
@@ -187,9 +192,18 @@ class Scores:
 
 
 def score(
-    model: PreTrainedModel, sample: Sample, against: Reference | None = None
-) -> Iterator[Scores]:
-    """Score a sample, sequence by sequence; yields the growing scores after each.
+    model: PreTrainedModel,
+    sample: Sample,
+    against: Reference | None = None,
+    told: Callable[[int], None] = lambda done: None,
+) -> Scores:
+    """Score a sample.
+
+    Args:
+        model: in evaluation mode.
+        sample: the sequences.
+        against: the base on the same sample, for the divergence from it.
+        told: called with the number of sequences that are done.
 
     Raises:
         HarnessError: the reference was made from another sample.
@@ -199,40 +213,47 @@ def score(
             "the reference was made of another sample than the one to score (its hash differs); "
             "delete the study's reference file and run again"
         )
-    head = model.get_output_embeddings().weight
-    scores = Scores()
-    for i, ids in enumerate(sample.sequences):
-        states = hidden(model, ids, sample.context)
-        targets = torch.tensor(ids[sample.context :], device=states.device)
-        sums = torch.zeros(3, dtype=torch.float64, device=states.device)
-        for begin in range(0, len(states), CHUNK):
-            rows = slice(begin, begin + CHUNK)
-            logits = (states[rows] @ head.T).detach().float()
-            base = against.logits(i, rows) if against else None
-            kl = None if base is None else token_kl(logits, base)
-            sums += _sums(logits, targets[rows], base, kl)
-            scores.token_kl += [] if kl is None else kl.tolist()
-        loss, divergence, agreement = (sums / len(states)).tolist()
-        scores.losses.append(loss)
-        scores.counts.append(len(states))
-        if against:
-            scores.kl.append(divergence)
-            scores.agreement.append(agreement)
-        yield scores
+    head = model.get_output_embeddings().weight.detach()
+    found: dict[int, Tensor] = {}
+    for place, states in forward.states(model, sample.sequences):
+        targets = torch.tensor(sample.sequences[place][sample.context :], device=states.device)
+        rows = predicting(sample, place, states)
+        found[place] = _of_sequence(rows, head, targets, against, place).cpu()
+        told(len(found))
+    return _scores([found[place] for place in sorted(found)], against is not None)
+
+
+def _of_sequence(
+    states: Tensor, head: Tensor, targets: Tensor, against: Reference | None, place: int
+) -> Tensor:
+    """[3, tokens]: loss, KL from base and agreement of every predicted token, float64."""
+    parts = []
+    for rows in forward.chunks(len(states)):
+        logits = (states[rows] @ head.T).float()
+        loss = F.cross_entropy(logits, targets[rows], reduction="none").double()
+        if against is None:
+            parts.append(torch.stack([loss, loss * 0, loss * 0]))
+            continue
+        base = against.logits(place, rows)
+        agreement = (base.argmax(-1) == logits.argmax(-1)).double()
+        parts.append(torch.stack([loss, token_kl(logits, base), agreement]))
+    return torch.cat(parts, 1)
+
+
+def _scores(found: Sequence[Tensor], compared: bool) -> Scores:
+    means = [tokens.mean(1).tolist() for tokens in found]
+    losses, kl, agreement = (list(values) for values in zip(*means, strict=True))
+    counts = [tokens.shape[1] for tokens in found]
+    if not compared:
+        return Scores(losses, counts)
+    return Scores(losses, counts, kl, agreement, torch.cat(list(found), 1)[1].tolist())
 
 
 def token_kl(logits: Tensor, base: Tensor) -> Tensor:
     """[tokens]: KL(base || model), nats."""
     log_probs, base_log_probs = logits.log_softmax(-1), base.log_softmax(-1)
-    return (base_log_probs.exp() * (base_log_probs - log_probs)).sum(-1).double()
-
-
-def _sums(logits: Tensor, targets: Tensor, base: Tensor | None, kl: Tensor | None) -> Tensor:
-    loss = F.cross_entropy(logits, targets, reduction="sum").double()
-    if base is None or kl is None:
-        return torch.stack([loss, loss * 0, loss * 0])
-    agreement = (base.argmax(-1) == logits.argmax(-1)).sum().double()
-    return torch.stack([loss, kl.sum(), agreement])
+    probs = base_log_probs.exp()
+    return (probs * base_log_probs.sub_(log_probs)).sum(-1).double()
 
 
 def weighted_mean(values: Sequence[float], counts: Sequence[int]) -> float:

@@ -17,10 +17,11 @@ from lm_eval.tasks import TaskManager
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from compression_order.checkpoint import models
 from compression_order.common import files
 from compression_order.common.errors import HarnessError
 from compression_order.common.process import Progress
-from compression_order.evaluation import question_records
+from compression_order.evaluation import continuations, question_records
 
 TOLD = ("value", "samples", question_records.ABSTENTION)  # of each part of a group
 
@@ -79,10 +80,10 @@ class Prepared:
 class ToldHFLM(HFLM):
     """lm-eval's model, loaded once for all tasks, with progress reports.
 
-    Log-probabilities are in float32. Continuations of a context that are all one token long share
-    a pass, so that the reported time left is an upper bound. Answers are greedy and as long as the
-    task allows; the model's other generation settings (a penalty for repetition, a length) are
-    ignored.
+    Answers that are chosen are scored by `continuations.py`, generated ones by lm-eval. A model
+    whose layers do not all attend to every earlier position is scored by lm-eval too.
+    Log-probabilities are in float32. Generated answers are greedy and as long as the task allows;
+    the model's other generation settings (a penalty for repetition, a length) are ignored.
     """
 
     def __init__(
@@ -93,15 +94,18 @@ class ToldHFLM(HFLM):
         )
         self._label, self._done = label, 0
 
-    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> Any:
+    def _loglikelihood_tokens(
+        self,
+        requests: list[tuple[tuple[str, str], list[int], list[int]]],
+        disable_tqdm: bool = False,
+        override_bs: int | None = None,
+    ) -> list[tuple[float, bool]]:
         """Score continuations; see lm-eval's `LM.loglikelihood`."""
-        self._progress, self._done = Progress(self._label, "continuation", len(requests)), 0
-        return super().loglikelihood(requests, disable_tqdm=True)
-
-    def _model_call(self, inps: Tensor, *args: Any, **kwargs: Any) -> Any:
-        logits = super()._model_call(inps, *args, **kwargs)
-        self._tell(len(inps))
-        return logits
+        if not models.attends_to_all(self.model.config):
+            return super()._loglikelihood_tokens(requests, disable_tqdm=True)
+        progress = Progress(self._label, "answer", len(requests))
+        pairs = [(context, continuation) for _, context, continuation in requests]
+        return continuations.score(self.model, pairs, self.max_length, progress.update)
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> Any:
         """Generate answers; see lm-eval's `LM.generate_until`."""
@@ -116,12 +120,9 @@ class ToldHFLM(HFLM):
 
     def _model_generate(self, context: Tensor, *args: Any, **kwargs: Any) -> Any:
         tokens = super()._model_generate(context, *args, **kwargs)
-        self._tell(len(context))
-        return tokens
-
-    def _tell(self, more: int) -> None:
-        self._done += more
+        self._done += len(context)
         self._progress.update(self._done)
+        return tokens
 
 
 def prepare(tasks: Sequence[Asked]) -> list[Prepared]:

@@ -30,7 +30,7 @@ from compression_order.common import files
 from compression_order.common.errors import HarnessError
 from compression_order.common.process import Progress
 from compression_order.text import chat
-from compression_order.training import loop
+from compression_order.training import forward
 
 NODES = 8
 
@@ -129,16 +129,20 @@ def write(
         )
     head = model.get_output_embeddings().weight[:vocabulary]
     narrow = torch.uint16 if vocabulary <= 2**16 else torch.int32
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    found: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
     progress = Progress(label, "document", len(documents))
-    with torch.no_grad():
-        for done, document in enumerate(documents, 1):
-            batch = chat.batch([document], 0).to(model.device)
-            states = loop.hidden_states(model, batch)[0, document.loss_positions()]
-            ids, top, tail = outputs(states @ head.T, k)
-            found.append((ids.to(narrow).cpu(), top.to(torch.float16).cpu(), tail.cpu()))
-            progress.update(done)
-    ids, top, tail = (torch.cat(parts) for parts in zip(*found, strict=True))
+    ids_of = [document.ids for document in documents]
+    attended = [len(document.ids) - document.padding for document in documents]
+    for place, states in forward.states(model, ids_of, attended):
+        counted = states[documents[place].loss_positions()]
+        for rows in forward.chunks(len(counted)):
+            with torch.no_grad():
+                ids, top, tail = outputs(counted[rows] @ head.T, k)
+            kept = (ids.to(narrow).cpu(), top.to(torch.float16).cpu(), tail.cpu())
+            found.setdefault(place, []).append(kept)
+        progress.update(len(found))
+    parts = [part for place in range(len(documents)) for part in found[place]]
+    ids, top, tail = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     counts = [len(document.loss_positions()) for document in documents]
     tensors = {
         "ids": ids,

@@ -1,0 +1,82 @@
+"""Run a model over many sequences, in batches of like length.
+
+Sequences are padded on the right. In a causal model a position depends on those before it alone,
+so that padding changes nothing of what is read here, and attention needs no mask for it: the
+kernel for causal attention is the fastest one. Only positions that are asked for reach the head.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+TOKENS = 1024  # of a batch, padding counted: a CPU multiplies larger ones no faster
+CHUNK = 256  # tokens whose logits are in memory at a time
+
+
+def batches(lengths: Sequence[int], most: int = TOKENS) -> list[list[int]]:
+    """Group sequences of like length, the longest first, so that a lack of memory shows at once.
+
+    Args:
+        lengths: of the sequences, tokens.
+        most: tokens of a batch, padding counted; a longer sequence is a batch of its own.
+
+    Returns:
+        The places of the sequences of each batch.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    groups: list[list[int]] = []
+    for place in order:
+        # the first of a group is its longest
+        if groups and lengths[groups[-1][0]] * (len(groups[-1]) + 1) <= most:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    return groups
+
+
+def padded(rows: Sequence[Sequence[int]], filler: int = 0) -> Tensor:
+    """[rows, longest]: numbers of each row, then the filler."""
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows])
+
+
+def states(
+    model: PreTrainedModel,
+    sequences: Sequence[Sequence[int]],
+    attended: Sequence[int] = (),
+    most: int = TOKENS,
+) -> Iterator[tuple[int, Tensor]]:
+    """What the head multiplies, sequence after sequence, batch after batch.
+
+    Args:
+        model: in evaluation mode.
+        sequences: token ids.
+        attended: how many of the first ids of each sequence attention sees; none: all. Others
+            stand only where padding is to be counted.
+        most: see `batches`.
+
+    Yields:
+        The place of a sequence, and its last hidden states, [length, width].
+    """
+    lengths = list(map(len, sequences))
+    for places in batches(lengths, most):
+        ids = padded([sequences[place] for place in places]).to(model.device)
+        mask = None
+        if any(attended[place] < lengths[place] for place in places if attended):
+            mask = padded([[1] * attended[place] for place in places])
+            mask = functional.pad(mask, (0, ids.shape[1] - mask.shape[1])).to(model.device)
+        with torch.no_grad():
+            found = model.base_model(
+                input_ids=ids, attention_mask=mask, use_cache=False
+            ).last_hidden_state
+        for place, rows in zip(places, found, strict=True):
+            yield place, rows[: lengths[place]]
+
+
+def chunks(count: int) -> Iterator[slice]:
+    """Slices of at most `CHUNK` of that many tokens."""
+    for begin in range(0, count, CHUNK):
+        yield slice(begin, min(begin + CHUNK, count))
