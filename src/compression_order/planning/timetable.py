@@ -5,8 +5,10 @@ starting a process, loading libraries and weights, tokenizing, memory-bound work
 optimizer's.
 """
 
+from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from compression_order import orderings
 from compression_order.architecture import demands
@@ -50,39 +52,93 @@ def critical_path(planned: Sequence[Job]) -> tuple[str, ...]:
 def side_by_side(planned: Sequence[Job], workers: int) -> int:
     """Schedule the jobs, longest chain first: operations until the last worker is done.
 
-    A job holds as many workers as it has devices; there must be at least that many.
+    Of all waiting copies, the one that can start first starts next; of several, the one that
+    begins the longest chain; of those, the first in the plan. A job holds as many workers as it
+    has devices; there must be at least that many.
+
+    Args:
+        planned: the jobs, each after those that it waits for.
+        workers: number of workers.
     """
-    copies = {job.name: job.copies for job in planned}
-    pending = [(job, copy) for job in planned for copy in range(job.copies)]
+    several = {job.name: job.copies > 1 for job in planned}
     rank = _ranks(planned)
-    free, ends = [0] * workers, dict[tuple[str, int], int]()
+    places = [(job, copy) for job in planned for copy in range(job.copies)]
+    size = {job.name: (job.demand.devices, job.demand.span) for job in planned}
+    unmet, earliest = [0] * len(places), [0] * len(places)
+    followers: dict[tuple[str, int], list[int]] = {}
+    for place, (job, copy) in enumerate(places):
+        for name in job.after:
+            followers.setdefault((name, copy if several[name] else 0), []).append(place)
+            unmet[place] += 1
+    waiting = {devices: _Waiting() for devices, _ in size.values()}
 
-    def ready(job: Job, copy: int) -> int | None:
-        needs = [(name, copy if copies[name] > 1 else 0) for name in job.after]
-        return max((ends[n] for n in needs), default=0) if all(n in ends for n in needs) else None
+    def wait(place: int) -> None:
+        name = places[place][0].name
+        waiting[size[name][0]].add(earliest[place], -rank[name], place)
 
-    while pending:
-        starts = [
-            (max(sorted(free)[job.demand.devices - 1], at), -rank[job.name], place)
-            for place, (job, copy) in enumerate(pending)
-            if (at := ready(job, copy)) is not None
-        ]
-        start, _, place = min(starts)
-        job, copy = pending.pop(place)
-        ends[job.name, copy] = start + job.demand.span
-        for _ in range(job.demand.devices):
-            free.remove(min(free))
-        free += [ends[job.name, copy]] * job.demand.devices
-    return max(ends.values())
+    for place, count in enumerate(unmet):
+        if not count:
+            wait(place)
+    free, last = [0] * workers, 0  # when each worker is free, in ascending order
+    for _ in places:
+        starts = ((its.first(free[n - 1]), n) for n, its in waiting.items() if its)
+        (start, _, place), devices = min(starts)
+        waiting[devices].remove_first()
+        job, copy = places[place]
+        end = start + size[job.name][1]
+        del free[:devices]
+        for _ in range(devices):
+            insort(free, end)
+        last = max(last, end)
+        for follower in followers.get((job.name, copy), ()):
+            unmet[follower] -= 1
+            earliest[follower] = max(earliest[follower], end)
+            if not unmet[follower]:
+                wait(follower)
+    return last
+
+
+class _Waiting:
+    """Copies of jobs that can start as soon as a fixed number of workers is free.
+
+    Two heaps hold them, so that finding the next one takes logarithmic time: by rank those that
+    wait for workers alone, and by time those that wait for the end of another job too. The time
+    at which the workers are free only grows, so none moves back.
+    """
+
+    def __init__(self) -> None:
+        self._now: list[tuple[int, int]] = []
+        self._later: list[tuple[int, int, int]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._now or self._later)
+
+    def add(self, earliest: int, rank: int, place: int) -> None:
+        """Add a copy; of several, the lowest rank starts first, then the lowest place."""
+        heappush(self._later, (earliest, rank, place))
+
+    def first(self, free: int) -> tuple[int, int, int]:
+        """Start, rank and place of the copy that starts next if the workers are free then."""
+        while self._later and self._later[0][0] <= free:
+            _, rank, place = heappop(self._later)
+            heappush(self._now, (rank, place))
+        return (free, *self._now[0]) if self._now else self._later[0]
+
+    def remove_first(self) -> None:
+        """Remove the copy that `first` gave."""
+        if self._now:
+            heappop(self._now)
+        else:
+            heappop(self._later)
 
 
 def _ranks(planned: Sequence[Job]) -> Mapping[str, int]:
     """For each job, count the operations in the longest chain that begins with it."""
-    ranks = {job.name: job.demand.span for job in planned}
+    spans = {job.name: job.demand.span for job in planned}
+    ranks = dict(spans)
     for job in reversed(planned):
         for name in job.after:
-            own = next(j for j in planned if j.name == name).demand.span
-            ranks[name] = max(ranks[name], own + ranks[job.name])
+            ranks[name] = max(ranks[name], spans[name] + ranks[job.name])
     return ranks
 
 
