@@ -1,16 +1,19 @@
 """What structural pruning leaves of an architecture: the widths that the methods cut to.
 
-Pure Python: a stage and the planner ask the same functions.
+Pure Python: a stage and the planner ask the same functions. Cuts of equal models give one object,
+which counts its parameters once for all pipelines that share it.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 from compression_order.architecture.shapes import Architecture, Block
 from compression_order.architecture.storage import kept_width
 from compression_order.common.errors import HarnessError
 
 
+@cache
 def neurons(before: Architecture, ratio: float, round_to: int) -> Architecture:
     """The same share of feed-forward neurons gone from every layer.
 
@@ -81,6 +84,7 @@ def groups_left(block: Block, head_dim: int, ratio: float) -> int:
     return left
 
 
+@cache
 def blocks(
     before: Architecture, ratio: float, skip_first: int, skip_last: int, round_to: int
 ) -> Architecture:
@@ -106,6 +110,7 @@ def blocks(
     return _changed(before, after, ratio, round_to)
 
 
+@cache
 def channels(before: Architecture, ratio: float, round_to: int) -> Architecture:
     """Hidden channels gone from the embedding, the norms and every linear.
 

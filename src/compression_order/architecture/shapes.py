@@ -7,6 +7,7 @@ tests/planning/test_plan.py holds the two together. What a family of models has 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Architecture:
-    """The shape of a decoder.
+    """The shape of a decoder. What follows from its fields is computed once.
 
     Attributes:
         hidden: channels of the residual stream.
@@ -63,7 +64,12 @@ class Architecture:
         """Channels of all query heads of a layer."""
         return block.heads * self.head_dim
 
-    @property
+    @cached_property
+    def query_channels(self) -> int:
+        """The same of all layers together."""
+        return sum(map(self.attention, self.blocks))
+
+    @cached_property
     def matrices(self) -> tuple[tuple[int, int], ...]:
         """Rows and columns of every linear of the decoder layers; the head is not among them."""
         found: list[tuple[int, int]] = []
@@ -74,7 +80,7 @@ class Architecture:
             found += (queries, keys, keys, queries[::-1], up, up, down)
         return tuple(found)
 
-    @property
+    @cached_property
     def linears(self) -> tuple[int, ...]:
         """Weights of each of them."""
         return tuple(rows * columns for rows, columns in self.matrices)
@@ -90,7 +96,7 @@ class Architecture:
         """Weights of the output head: the embedding's where they are tied."""
         return self.vocabulary * self.hidden
 
-    @property
+    @cached_property
     def other(self) -> int:
         """Parameters outside those linears: embedding, untied head, norms, biases."""
         norms = (2 * self.layers + 1) * self.hidden
@@ -101,7 +107,7 @@ class Architecture:
         feed_forward = 2 * block.ffn + self.hidden
         return self.qkv_bias * queries_keys_values + self.mlp_bias * feed_forward
 
-    @property
+    @cached_property
     def parameters(self) -> int:
         """All parameters, a tied embedding counted once."""
         return sum(self.linears) + self.other
@@ -247,6 +253,6 @@ def macs(shape: Architecture, batch: int, length: int, predicted: int) -> Macs:
     """A forward pass over `batch` sequences of `length` tokens; the head at `predicted` of all."""
     return Macs(
         linears=batch * length * sum(shape.linears),
-        attention=batch * 2 * length * length * sum(map(shape.attention, shape.blocks)),
+        attention=batch * 2 * length * length * shape.query_channels,
         head=predicted * shape.head,
     )

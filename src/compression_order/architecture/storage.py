@@ -1,6 +1,8 @@
 """Closed formulas that need neither torch nor weights: widths and bytes (DESIGN section 7)."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
 from typing import Protocol
 
@@ -9,7 +11,7 @@ from compression_order.common.errors import HarnessError
 BF16, FP32 = 2, 4  # bytes a number
 
 
-class Counts(Protocol):
+class Counts(Hashable, Protocol):
     """What the size of a model depends on."""
 
     @property
@@ -44,6 +46,7 @@ def kept_width(width: int, ratio: float, round_to: int) -> int:
     return rounded
 
 
+@cache
 def dense_bytes(model: Counts) -> int:
     """bf16: two bytes a parameter."""
     return BF16 * (sum(model.linears) + model.other)
@@ -61,6 +64,7 @@ def nf4_linear_bytes(weights: int, double_quant: bool = True) -> int:
     return ceil(weights / 2) + scales + 4 * 16
 
 
+@cache
 def nf4_bytes(model: Counts, double_quant: bool = True) -> int:
     """NF4 linears, everything else in bf16."""
     return sum(nf4_linear_bytes(n, double_quant) for n in model.linears) + BF16 * model.other
@@ -80,12 +84,14 @@ def packed_linear_bytes(
     return codes + BF16 * rows * groups + zero_points
 
 
+@cache
 def packed_bytes(model: Counts, bits: int, group_size: int, symmetric: bool) -> int:
     """Packed linears, everything else in bf16."""
     linears = (packed_linear_bytes(*m, bits, group_size, symmetric) for m in model.matrices)
     return sum(linears) + BF16 * model.other
 
 
+@cache
 def int8_bytes(model: Counts) -> int:
     """LLM.int8 linears (bitsandbytes): a byte a weight, a float32 scale a row; the rest bf16."""
     rows = sum(rows for rows, _ in model.matrices)
