@@ -27,7 +27,7 @@ MEM_MB ?= $(shell $(PYTHON) docker/memory_mb.py)
 SNAKEMAKE = $(IN_ENV) snakemake $(TARGET) --cores all --resources mem_mb=$(MEM_MB) gpu=$(GPUS) $(CONFIGFILE)
 CONFIGFILE = $(if $(filter-out config.yaml,$(STUDY)),--configfile $(STUDY))
 
-.PHONY: help env controller quant-env judge-env table smoke dry-run plan verdict why changes findings record reread serving commutators costs utilization unlock test slurm-test image image-test \
+.PHONY: help env controller quant-env judge-env benchmark-env table smoke dry-run plan verdict why changes findings record reread serving commutators costs utilization benchmark unlock test slurm-test image image-test \
 	lint format docs lock cuda-lock dev-env study clean
 
 help: ## List the targets
@@ -43,6 +43,9 @@ quant-env: .venv-quant/quant.lock ## Create .venv-quant: GPTQ, AWQ, SparseGPT an
 
 # deepeval pulls down the libraries of everything else.
 judge-env: .venv-judge/judge.lock ## Create .venv-judge: verdicts on generated answers are asked for there
+
+# TRL and GPTQModel are timed, never used.
+benchmark-env: .venv-benchmark/benchmark.lock ## Create .venv-benchmark: other programs that `make benchmark` times
 
 # Jobs tell their own progress; Snakemake's list of each job's inputs would bury it.
 QUIET = --quiet host reason rules
@@ -98,6 +101,14 @@ record: env study ## Pack what the table of STUDY was made from, no weights: REC
 reread: env study ## Table and findings of STUDY from records: RECORD="one.tar.xz another.tar.xz"
 	$(IN_ENV) compression-order record --study $(STUDY) --unpack $(or $(RECORD),results/record.tar.xz)
 	$(SNAKEMAKE) $(QUIET) --allowed-rules table analysis main_table --forcerun table analysis
+
+# What the benchmark reads: the default study's uncompressed model, its texts and their splits.
+benchmark: override STUDY := config.yaml
+benchmark: TARGET = results/smollm2-135m/seed0/checkpoints/base/checkpoint.json \
+	results/smollm2-135m/splits.json $(patsubst %,assets/text/%.jsonl,alpaca wiki openbookqa siqa)
+benchmark: env $(if $(QUICK),,benchmark-env quant-env) ## Time ours beside other programs, store ratios; ROUNDS=5, or QUICK=1: compare with stored ones
+	$(SNAKEMAKE) $(QUIET)
+	$(IN_ENV) python -m benchmarks.run $(if $(QUICK),--quick,--rounds $(or $(ROUNDS),5)) $(if $(ONLY),--only $(ONLY))
 
 unlock: env study ## Release the lock of a run that was killed
 	$(SNAKEMAKE) --unlock
@@ -155,6 +166,8 @@ lock: dev-env ## Renew the locks from the .in files; UPGRADE=1 takes the newest 
 	cd envs && $(PORTABLE) quant.lock && rm quant.lock.bak
 	cd envs && $(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --output-file judge.lock judge.in
 	cd envs && $(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --output-file controller.lock controller.in
+	cd envs && $(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --output-file benchmark.lock benchmark.in
+	cd envs && $(PORTABLE) benchmark.lock && rm benchmark.lock.bak
 	$(MAKE) cuda-lock
 
 # The same pins and what torch needs on CUDA, every file by its sha256, for Python 3.11 and newer.
@@ -213,6 +226,11 @@ study:
 .venv-judge/judge.lock: envs/judge.lock .venv/core.lock
 	@cmp --silent $< $@ || { set -x; rm -rf .venv-judge; $(BIN)/python -m venv .venv-judge; \
 		.venv-judge/bin/python -m pip install --requirement $<; }
+	@cp $< $@
+
+.venv-benchmark/benchmark.lock: envs/benchmark.lock .venv/core.lock
+	@cmp --silent $< $@ || { set -x; rm -rf .venv-benchmark; $(BIN)/python -m venv .venv-benchmark; \
+		.venv-benchmark/bin/python -m pip install --requirement $<; }
 	@cp $< $@
 
 # What pages and plots need: no rule has this lock among its inputs.

@@ -97,7 +97,7 @@ def test_a_script_holds_flags_and_one_call(script):
 
 
 def test_every_room_of_tests_mirrors_one_of_the_sources():
-    own = {"workflow", "studies", "pages", "image", "support"}
+    own = {"workflow", "studies", "pages", "image", "support", "benchmarks"}
     folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.glob("*.py"))}
     assert folders <= set(ROOMS) | own
 

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the benchmarks
 
 import forest
 import methods_table
+import performance
 import tree
 from lab import ROOT
 
@@ -16,6 +18,7 @@ PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("docs/figure.svg", forest.draw),
     ("docs/map.md", tree.write),
     ("docs/methods-table.md", methods_table.write),
+    *performance.pages(),
 )
 
 

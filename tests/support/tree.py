@@ -13,6 +13,7 @@ PACKAGE = ROOT / "src/compression_order"
 # folders that hold no Python to ask
 FOLDERS = {
     "architectures": "shapes of published models, which the planner reads in place of weights",
+    "benchmarks": "speed and memory beside other programs: what is measured, and the results",
     "config": "how to use the workflow from another folder or from another workflow",
     "docker": "what the container image runs and how it is installed",
     "docs": "these pages, and the records that the published findings are made from",

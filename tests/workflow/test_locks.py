@@ -41,6 +41,20 @@ def test_every_file_has_a_hash():
     assert [m[1] for m in entries if not m[4]] == []
 
 
+def test_programs_are_timed_with_the_same_libraries():
+    core, benchmark = pins("core.lock"), pins("benchmark.lock")
+    same = ("torch", "transformers", "accelerate", "datasets", "safetensors")
+    assert {name: benchmark[name] for name in same} == {name: core[name] for name in same}
+    assert {"trl", "gptqmodel"} <= benchmark.keys()
+
+
+@pytest.mark.parametrize("lock", ["core", "page", "quant", "judge", "controller", "benchmark"])
+def test_a_lock_names_no_build_and_no_package_of_cuda(lock):
+    its = pins(f"{lock}.lock")
+    assert {name for name in its if CUDA.fullmatch(name)} <= {"torch"}
+    assert [pin for pin in its.values() if "+" in pin] == []
+
+
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])

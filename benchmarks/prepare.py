@@ -1,0 +1,116 @@
+"""Write what every program is given: batches, cached teacher, windows, questions, references.
+
+    python -m benchmarks.prepare full work/benchmark/full
+
+References are this project's inputs through plain torch in float32: what the first step of each
+training program must compute.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from benchmarks import given as data
+from benchmarks.given import Given
+from benchmarks.programs import training
+from benchmarks.sizes import BY_NAME, Sizes
+from compression_order.checkpoint.stored import Checkpoint
+from compression_order.common import files, process
+from compression_order.evaluation import perplexity
+from compression_order.evaluation.questions import spread
+from compression_order.text import chat
+from compression_order.training import loop, teacher
+from compression_order.training.settings import Training
+
+STUDY = Path("results/smollm2-135m")
+BASE, SPLITS = STUDY / "seed0/checkpoints/base", STUDY / "splits.json"
+TEXTS = Path("assets/text")
+CHAT, PROSE = TEXTS / "alpaca.jsonl", TEXTS / "wiki.jsonl"
+CALIBRATION_LENGTH = 256
+
+
+def inputs(checkpoint: Checkpoint, sizes: Sizes, folder: Path, model: Any) -> dict[str, Any]:
+    """Everything but the references; writes the caches of the teacher."""
+    tokenizer, vocabulary = checkpoint.tokenizer, checkpoint.config.vocab_size
+    how = Training(conversations=sizes.conversations)
+    documents = loop.documents(tokenizer, CHAT, SPLITS, how)
+    cached = folder / "teacher.safetensors"
+    teacher.write(cached, model, documents, data.TOP_K, vocabulary, "teacher")
+    cache = teacher.Cache(cached, teacher.key(documents, data.TOP_K))
+    batches = chat.schedule(documents, sizes.batch, sizes.steps, 0)
+    buckets = {}
+    for number, drawn in enumerate(batches):
+        found = cache.buckets([d.index for d in drawn], data.TEMPERATURE, torch.device("cpu"))
+        buckets[f"ids.{number}"], buckets[f"log_probs.{number}"] = found
+    save_file(buckets, folder / "buckets.safetensors")
+    prose = perplexity.windows(tokenizer, PROSE, data.LENGTH, sizes.windows * data.LENGTH)
+    calibration = chat.encode(tokenizer, chat.records(CHAT, SPLITS, "calibration"))
+    windows = chat.windows(calibration, CALIBRATION_LENGTH, sizes.calibration)
+    linears = [m for m in model.base_model.layers.modules() if isinstance(m, torch.nn.Linear)]
+    return {
+        "chat": str(CHAT.resolve()),
+        "splits": str(SPLITS.resolve()),
+        "base": str(checkpoint.folder.resolve()),
+        "pad": model.config.pad_token_id or 0,
+        "batches": [[{"ids": d.ids, "labels": d.labels} for d in drawn] for drawn in batches],
+        "windows": prose.sequences,
+        "questions": {n: chosen(n, count) for n, count in sizes.questions.items()},
+        "calibration": windows.tolist(),
+        "quantized_mb": sum(2 * m.weight.numel() for m in linears) / 1e6,
+    }
+
+
+def chosen(name: str, count: int) -> list[int]:
+    """The numbers of the questions that ours asks of a set."""
+    return spread(count, len(files.read_lines(TEXTS / f"{name}.jsonl")))
+
+
+@torch.no_grad()
+def references(given: Given) -> dict[str, float]:
+    """The loss of the first batch as each training program has it."""
+    student, its_teacher = training.student_of(given), training.model_of(given, torch.float32)
+    tight = given.batches[0]
+    whole = tight.padded(data.LENGTH, given.pad)
+    (logits, theirs), (padded, its_padded) = (
+        [m(input_ids=b.ids, attention_mask=b.attention).logits for m in (student, its_teacher)]
+        for b in (tight, whole)
+    )
+    mask = training.counted(tight)
+    labels = tight.labels[:, 1:][mask]
+    z, p = logits[:, :-1][mask], theirs[:, :-1][mask]
+    found = {
+        "buckets": training.bucket_loss(z, labels, *given.buckets(0)),
+        "vocabulary": training.vocabulary_loss(z, labels, p),
+        "divergence": training.divergence(z, p),
+        "published": training.published_loss(padded, whole.labels, its_padded),
+    }
+    return {name: value.item() for name, value in found.items()}
+
+
+def write(name: str, folder: Path) -> None:
+    """Write the folder of one of the sizes."""
+    process.start(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes, checkpoint = BY_NAME[name], Checkpoint.open(BASE)
+    model = checkpoint.model(torch.bfloat16)
+    facts = {"sizes": name, **inputs(checkpoint, sizes, folder, model)}
+    del model
+    (folder / "given.json").write_text(json.dumps(facts))
+    facts["references"] = references(Given(folder))
+    (folder / "given.json").write_text(json.dumps(facts))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sizes", choices=BY_NAME)
+    parser.add_argument("folder", type=Path)
+    args = parser.parse_args()
+    write(args.sizes, args.folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The programs that are measured: ours, and others that do the same."""
