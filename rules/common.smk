@@ -49,6 +49,8 @@ PUBLISHED = of_workflow("published/published.csv")
 BASE = f"results/{STUDY.name}/seed{STUDY.seeds[0]}/checkpoints/base"
 # a study on a GPU waits for this file before it fetches anything
 DEVICE = [ancient(f"results/{STUDY.name}/device.json")] if STUDY.gpus else []
+# `compute: auto`: what it came to is an input of whatever computes
+ARITHMETIC = [STUDY.lock] if STUDY.file.compute == "auto" else []
 
 
 def one_of(names):

@@ -24,6 +24,7 @@ rule compare:
             }
         ),
         lock=LOCK,
+        arithmetic=ARITHMETIC,
     output:
         "results/{study}/seed{seed}/commutators/{first}~{second}.json",
     log:

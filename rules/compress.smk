@@ -43,6 +43,7 @@ rule teach:
         splits="results/{study}/splits.json",
         sources=watched.of_script("teach.py"),
         lock=LOCK,
+        arithmetic=ARITHMETIC,
     output:
         "results/{study}/teacher/{token}.safetensors",
     log:
@@ -79,6 +80,7 @@ rule compress:
         splits="results/{study}/splits.json",
         sources=stage_sources,
         lock=stage_lock,
+        arithmetic=ARITHMETIC,
     output:
         manifest="results/{study}/seed{seed}/checkpoints/{pipeline}/checkpoint.json",
         model="results/{study}/seed{seed}/checkpoints/{pipeline}/model.safetensors",

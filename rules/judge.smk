@@ -15,6 +15,7 @@ if STUDY.judge:
             splits="results/{study}/splits.json",
             sources=sources_of_reader("answers.py"),
             lock=LOCK,
+            arithmetic=ARITHMETIC,
         output:
             "results/{study}/seed{seed}/evaluations/{pipeline}/answers.json",
         log:

@@ -10,6 +10,7 @@ rule reference:
         splits="results/{study}/splits.json",
         sources=watched.of_script("reference.py"),
         lock=LOCK,
+        arithmetic=ARITHMETIC,
     output:
         "results/{study}/teacher/reference.safetensors",
     log:
@@ -70,6 +71,7 @@ rule measure:
         read=STUDY.measured_files(),
         sources=sources_of_reader("measure.py", STUDY.scoring_modules()),
         lock=LOCK,
+        arithmetic=ARITHMETIC,
     output:
         perplexity="results/{study}/seed{seed}/evaluations/{pipeline}/perplexity.json",
         fidelity="results/{study}/seed{seed}/evaluations/{pipeline}/fidelity.json",

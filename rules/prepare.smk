@@ -104,3 +104,27 @@ rule split_text:
             --out {output:q} \
             2>&1 | tee {log:q}
         """
+
+
+rule lock:
+    """Time the study's products in bf16 and float32, once; `compute: auto` goes by the answer."""
+    input:
+        manifest=ancient(f"{STUDY.model}/asset.json"),
+        sources=ancient([of_workflow("src/lock.py")]),
+    output:
+        STUDY.lock,
+    log:
+        f"logs/{STUDY.name}/lock.log",
+    threads: every_core
+    resources:
+        **asked(),
+        gpu=STUDY.gpus,
+    params:
+        flags=STUDY.lock_flags(),
+    shell:
+        r"""
+        python {input.sources[0]:q} \
+            {params.flags:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """

@@ -11,6 +11,7 @@ from lab import ROOT
 from results_tree import SMALL, edit, perplexity, results_tree
 
 from compression_order import orderings
+from compression_order.common.errors import HarnessError
 from compression_order.results import checks, guards
 
 HALF = 0.005  # of the last digit that both studies print
@@ -115,3 +116,27 @@ def test_two_rows_with_one_factor_are_no_proof(factors: tuple[float, ...]) -> No
     for nth, factor in enumerate(factors):
         rows |= {f"P{nth}": [11.0 + nth], f"P{nth}-Q": [(11.0 + nth) * factor]}
     assert list(guards.constant_steps(rows)) == []
+
+
+@pytest.mark.parametrize("what", ["checkpoints", "evaluations"])
+def test_a_row_of_another_arithmetic_is_refused(tmp_path: Path, what: str) -> None:
+    """Records from before studies named it are of bf16."""
+    root = results_tree(tmp_path, SMALL, seeds=(0, 1))
+    guards.load(root, SMALL, [0, 1])
+    at = root / "seed1" / what / "P-Q"
+    if what == "checkpoints":
+        edit(at / "checkpoint.json", compute="float32")
+    else:
+        edit(at / "perplexity.json", "chat", compute="float32")
+    with pytest.raises(HarnessError, match=r"seed1/.*P-Q.*(float32.*bf16|bf16.*float32)"):
+        guards.load(root, SMALL, [0, 1])
+
+
+def test_a_study_in_float32_is_a_study(tmp_path: Path) -> None:
+    root = results_tree(tmp_path, SMALL)
+    for row in SMALL:
+        for text in ("chat", "wiki"):
+            edit(root / "seed0/evaluations" / row / "perplexity.json", text, compute="float32")
+        if row != "base":
+            edit(root / "seed0/checkpoints" / row / "checkpoint.json", compute="float32")
+    assert guards.load(root, SMALL, [0])["P"][0].perplexity["chat"].compute == "float32"

@@ -408,3 +408,23 @@ def test_a_fault_that_is_not_told_well_yet(key, value, words):
 def test_a_missing_key_is_named(key):
     sentence = told(changed(key, None, remove=True))
     assert f"the key {key.rsplit('.', 1)[-1]!r} is missing; add it" in sentence
+
+
+@pytest.mark.parametrize("compute", ["bf16", "float32", "auto"])
+def test_every_process_that_computes_is_told_in_what(compute):
+    made = build(changed("compute", compute))
+    lock = "studies/smoke.lock.yaml"
+    told = f"--compute={lock if compute == 'auto' else compute}"
+    assert made.lock == lock
+    for flags in (made.flags("P"), made.teacher_flags("KD"), made.document_flags(),
+                  made.measure_flags()):  # fmt: skip
+        assert told in flags
+    assert not any(flag.startswith("--compute") for flag in made.serving_flags())
+
+
+@pytest.mark.parametrize("compute", ["float32", "auto"])
+def test_bf16_weights_are_not_multiplied_in_another_arithmetic(compute):
+    narrow = changed("stages.KD.training.weights", "bfloat16")
+    build(narrow)
+    with pytest.raises(HarnessError, match=r"compute: .* stages\.KD\.training\.weights: bfloat16"):
+        build({**narrow, "compute": compute})

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from compression_order.checkpoint import masks
 from compression_order.checkpoint.settings import EVERY, Adapter
-from compression_order.common import files
+from compression_order.common import arithmetic, files
 from compression_order.common.errors import HarnessError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -45,11 +45,11 @@ def put(model: PreTrainedModel, its: Adapter, masked: bool) -> None:
 
 
 def freeze(model: PreTrainedModel) -> None:
-    """Only the adapter trains, in float32; the frozen weights are the checkpoint's bf16."""
+    """Only the adapter trains, in float32; frozen weights are in what products are made in."""
     for name, parameter in model.named_parameters():
         trains = _is_part(name)
         parameter.requires_grad_(trains)
-        parameter.data = parameter.data.to(torch.float32 if trains else torch.bfloat16)
+        parameter.data = parameter.data.to(torch.float32 if trains else arithmetic.dtype())
 
 
 def merge(model: PreTrainedModel) -> None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from compression_order.common import arithmetic
 from compression_order.common.errors import HarnessError
 
 Declared = TypeVar("Declared", bound="Settings")
@@ -337,6 +338,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_work(parser: argparse.ArgumentParser) -> None:
     """The flags of every process that computes with torch and leaves its costs."""
     add_device(parser)
+    arithmetic.add_flag(parser)
     parser.add_argument(
         "--threads", type=int, default=1, help="CPU threads of all processes (default: 1)"
     )

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from compression_order.common import bf16
+from compression_order.common import arithmetic, bf16
 from compression_order.common.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -41,7 +41,11 @@ class Progress:
 
 
 def start(
-    threads: int, seed: int = 0, device: str = "cpu", as_served: bool = False
+    threads: int,
+    seed: int = 0,
+    device: str = "cpu",
+    compute: str = arithmetic.BF16,
+    as_served: bool = False,
 ) -> "torch.device":
     """Prepare torch for a deterministic process that keeps to its cores; where it computes.
 
@@ -53,6 +57,7 @@ def start(
         threads: that torch may use.
         seed: of torch's random numbers.
         device: cpu or cuda.
+        compute: what products are made in; see `arithmetic.py`.
         as_served: leave products of bf16 matrices as slow as a server of the model would have them.
 
     Raises:
@@ -63,6 +68,7 @@ def start(
     import torch
     import transformers
 
+    arithmetic.use(compute)
     _keep_memory()
     if device == "cpu" and not as_served:
         bf16.widen()

@@ -14,7 +14,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from compression_order.checkpoint import proof
 from compression_order.checkpoint.stored import Checkpoint
-from compression_order.common import files, process
+from compression_order.common import arithmetic, files, process
 from compression_order.common.errors import HarnessError
 from compression_order.costs import meter
 from compression_order.judge import prompts
@@ -39,7 +39,7 @@ class Speaker:
 def load(folder: Path, device: torch.device) -> Speaker:
     """Load a checkpoint; an adapter stays beside the weights, unmerged."""
     checkpoint = Checkpoint.open(folder)
-    return Speaker(checkpoint, checkpoint.model(torch.bfloat16, device))
+    return Speaker(checkpoint, checkpoint.model(arithmetic.dtype(), device))
 
 
 def encode(parent: Speaker, asked: Sequence[Prompt], more: int) -> list[list[int]]:
@@ -149,7 +149,7 @@ def write(args: argparse.Namespace, how: Generation) -> None:
         HarnessError: there are too few prompts, or a prompt and its answer do not fit the model.
     """
     asked = prompts.read(args.text, args.splits, how.prompts)
-    device = process.start(args.threads, device=args.device)
+    device = process.start(args.threads, device=args.device, compute=args.compute)
     costs = meter.Costs("answers", args.threads)
     parent, reference = load(args.checkpoint, device), load(args.reference, device)
     costs.loaded()

@@ -9,10 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from compression_order.checkpoint.stored import Checkpoint
-from compression_order.common import files, process
+from compression_order.common import arithmetic, files, process
 from compression_order.costs import meter
 from compression_order.evaluation import hub_questions, perplexity, questions
 from compression_order.evaluation.perplexity import Reference, Sample, Scores
@@ -33,13 +31,13 @@ class Battery:
         self, args: argparse.Namespace, scoring: Scoring, opening: Opening, scratch: Path
     ) -> None:
         self.args, self.scoring, self.opening = args, scoring, opening
-        device = process.start(args.threads, device=args.device)
+        device = process.start(args.threads, device=args.device, compute=args.compute)
         self.costs = meter.Costs("measure", args.threads)
         self.name = args.checkpoint.name
         self.prepared = self._prepare(scratch)
         # an adapter is scored beside the weights, not merged
         self.checkpoint = Checkpoint.open(args.checkpoint)
-        self.model = self.checkpoint.model(torch.bfloat16, device)
+        self.model = self.checkpoint.model(arithmetic.dtype(), device)
         label = f"{self.name} lm-eval"
         self.lm = questions.ToldHFLM(
             self.model, self.checkpoint.tokenizer, scoring.batch_size, label

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from compression_order.checkpoint.stored import Checkpoint
-from compression_order.common import files, process
+from compression_order.common import arithmetic, files, process
 from compression_order.common.errors import HarnessError
 from compression_order.costs import meter
 from compression_order.evaluation import perplexity
@@ -97,7 +97,7 @@ def outputs(
     sample = perplexity.documents(
         checkpoint.tokenizer, args.text, args.splits, opening.score_opening
     )
-    return perplexity.reference(checkpoint.model(torch.bfloat16, device), sample).to(device)
+    return perplexity.reference(checkpoint.model(arithmetic.dtype(), device), sample).to(device)
 
 
 def compare(args: argparse.Namespace, opening: Opening) -> None:
@@ -107,7 +107,7 @@ def compare(args: argparse.Namespace, opening: Opening) -> None:
         args: first, second, text, splits, out, device, threads and costs.
         opening: how whole conversations are scored.
     """
-    device = process.start(args.threads, device=args.device)
+    device = process.start(args.threads, device=args.device, compute=args.compute)
     costs = meter.Costs("compare", args.threads)
     names = {"first": args.first.name, "second": args.second.name}
     label = f"{names['first']} and {names['second']}"

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from compression_order.checkpoint.stored import Checkpoint
-from compression_order.common import files, process
+from compression_order.common import arithmetic, files, process
 from compression_order.common.errors import HarnessError
 from compression_order.costs import meter
 from compression_order.study.settings import Opening
@@ -274,6 +274,7 @@ def perplexity_record(sample: Sample, scores: Scores) -> dict[str, Any]:
         "protocol": sample.protocol,
         "seq_len": sample.seq_len,
         "context": sample.context,
+        "compute": arithmetic.used(),
         "sample_sha256": sample.digest,
         "tokens": sum(scores.counts),
         "losses": scores.losses,
@@ -304,10 +305,10 @@ def write_reference(args: argparse.Namespace, opening: Opening) -> None:
         args: model, text, splits, out, device, threads and costs.
         opening: how whole conversations are scored.
     """
-    device = process.start(args.threads, device=args.device)
+    device = process.start(args.threads, device=args.device, compute=args.compute)
     costs = meter.Costs("reference", args.threads)
     base = Checkpoint.open(args.model)
-    model = base.model(torch.bfloat16, device)
+    model = base.model(arithmetic.dtype(), device)
     costs.loaded()
     sample = documents(base.tokenizer, args.text, args.splits, opening.score_opening)
     reference(model, sample).write(args.out)

@@ -10,16 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compression_order import orderings
+from compression_order.common import arithmetic
 from compression_order.common.errors import HarnessError
 from compression_order.results import cards
 from compression_order.results.readings import Source
 from compression_order.results.records import Record, folder, read
+from compression_order.statistics.paired import Array
 
 SAME_FACTOR = 1e-6  # relative: perplexities that agree so well are not two measurements
 FEWEST_MULTIPLES = 3  # rows with one factor for the same stage: two may agree by chance
 
+Bools = NDArray[np.bool_]
 Entry = tuple[Source, str]  # source, and the text, question set, metric or key
 Records = dict[str, tuple[Record, ...]]  # pipeline -> one record per seed
 
@@ -46,6 +50,7 @@ def load(
     for records in rows.values():
         for record in records:
             _require_same_sample(results, record, samples)
+            _require_same_arithmetic(results, record, base)
     for record in rows[orderings.BASE]:
         _require_finite_base(results, record)
     return rows
@@ -73,6 +78,18 @@ def _require_same_sample(
             )
 
 
+def _require_same_arithmetic(results: Path, record: Record, base: Record) -> None:
+    """Refuse a checkpoint that was made in another arithmetic than base was scored in."""
+    scored = {its.compute for its in base.perplexity.values()}
+    made = record.checkpoint.get("compute", arithmetic.BF16)
+    if record.checkpoint and scored and scored != {made}:
+        at = results / f"seed{record.seed}" / "checkpoints" / record.pipeline / "checkpoint.json"
+        raise HarnessError(
+            f"{at}: it was made in {made} and base was scored in {', '.join(sorted(scored))}; rows "
+            "of a table are of one arithmetic (`compute` in the study file), so run the study again"
+        )
+
+
 def _samples(record: Record) -> dict[Entry, str]:
     """Source and part -> what was scored, and into how many units it was cut."""
     return {
@@ -96,15 +113,32 @@ def findings(records: Records) -> dict[str, list[str]]:
     """What the guards found in each pipeline; with several seeds each finding names its seed."""
     found: dict[str, list[str]] = {pipeline: [] for pipeline in records}
     for nth, base in enumerate(records[orderings.BASE]):
-        at_seed = [replicates[nth] for replicates in records.values()]
         where = f" (seed {base.seed})" if len(records[orderings.BASE]) > 1 else ""
-        for record in at_seed:
-            texts = [*suspicious(record), *constant_multiples(record, at_seed)]
-            found[record.pipeline] += [f"{text}{where}" for text in texts]
-        values = {r.pipeline: [its.value for its in r.perplexity.values()] for r in at_seed}
-        for pipeline, text in constant_steps(values):
-            found[pipeline].append(f"{text}{where}")
+        values = perplexities(records, nth)
+        copied, multiplied = constant_multiples(values), dict(constant_steps(values))
+        for pipeline, replicates in records.items():
+            steps = [multiplied[pipeline]] if pipeline in multiplied else []
+            texts = [*suspicious(replicates[nth]), *copied.get(pipeline, []), *steps]
+            found[pipeline] += [f"{text}{where}" for text in texts]
     return found
+
+
+def copies(records: Records) -> dict[str, str]:
+    """Rows that were computed from another row, not measured, each with the first sign of it."""
+    found: dict[str, str] = {}
+    for nth, _ in enumerate(records[orderings.BASE]):
+        values = perplexities(records, nth)
+        multiples = {row: texts[0] for row, texts in constant_multiples(values).items()}
+        found = dict(constant_steps(values)) | multiples | found
+    return {row: why for row, why in found.items() if row != orderings.BASE}
+
+
+def perplexities(records: Records, nth: int) -> dict[str, list[float]]:
+    """Perplexity of each text of every pipeline, at the seed of that number."""
+    return {
+        pipeline: [its.value for its in replicates[nth].perplexity.values()]
+        for pipeline, replicates in records.items()
+    }
 
 
 def suspicious(record: Record) -> Iterator[str]:
@@ -115,21 +149,54 @@ def suspicious(record: Record) -> Iterator[str]:
             yield from card.guard(card.name, reading)
 
 
-def constant_multiples(record: Record, others: Sequence[Record]) -> Iterator[str]:
-    """Rows whose perplexities are all the same multiple of this one's: copied, not measured.
+def constant_multiples(perplexities: Mapping[str, Sequence[float]]) -> dict[str, list[str]]:
+    """Rows whose perplexities are all the same multiple of another's: copied, not measured.
 
     If a stage changed nothing, its row is named. The parent, which was measured, is not.
+
+    Args:
+        perplexities: pipeline -> perplexity of each text.
+
+    Returns:
+        Pipeline -> what is wrong with it, once for every row of which it is a multiple.
     """
-    texts = list(record.perplexity)
-    for other in others:
-        if other.pipeline == record.pipeline or len(texts) < 2:
-            continue
-        factors = [record.perplexity[t].value / other.perplexity[t].value for t in texts]
-        if other.pipeline.startswith(f"{record.pipeline}-") and set(factors) == {1.0}:
-            continue
-        finite = np.all(np.isfinite(factors))
-        if finite and max(factors) - min(factors) <= SAME_FACTOR * min(factors):
-            yield f"every perplexity is {factors[0]:.6f} times that of {other.pipeline}"
+    names = list(perplexities)
+    found: dict[str, list[str]] = {}
+    for one, other in _near(np.array(list(perplexities.values()), dtype=np.float64)):
+        row, its = names[one], names[other]
+        factors = [a / b for a, b in zip(perplexities[row], perplexities[its], strict=True)]
+        unchanged = its.startswith(f"{row}-") and set(factors) == {1.0}
+        if not unchanged and max(factors) - min(factors) <= SAME_FACTOR * min(factors):
+            told = f"every perplexity is {factors[0]:.6f} times that of {its}"
+            found.setdefault(row, []).append(told)
+    return found
+
+
+def _near(values: Array) -> Iterator[tuple[int, int]]:
+    """Every two rows, each first once, whose values may have one factor; ascending.
+
+    The logarithm of a row's second value over its first is about the same in both. Rows are
+    sorted by it, so that each is looked at beside its neighbours alone.
+
+    Args:
+        values: positive, [rows, texts]; rows that are not finite have no factor.
+    """
+    if values.ndim < 2 or values.shape[1] < 2:
+        return
+    whole = np.flatnonzero(np.isfinite(values).all(axis=1))
+    ratio = np.log(values[whole, 1] / values[whole, 0])
+    order = np.argsort(ratio, kind="stable")
+    ranked, number = ratio[order], whole[order]
+    wide = 2 * SAME_FACTOR  # log(1 + x) < x, and room for rounding
+    begins = np.searchsorted(ranked, ranked - wide, "left")
+    ends = np.searchsorted(ranked, ranked + wide, "right")
+    pairs = [
+        (int(number[at]), int(other))
+        for at in np.flatnonzero(ends - begins > 1)
+        for other in number[begins[at] : ends[at]]
+        if other != number[at]
+    ]
+    yield from sorted(pairs)
 
 
 def constant_steps(
@@ -154,10 +221,11 @@ def constant_steps(
             ends = [_factor(a, b, rounding) for a, b in zip(values, before, strict=True)]
             steps.setdefault(orderings.last(pipeline), {})[pipeline] = ends
     for step, rows in steps.items():
-        for pipeline in rows:
-            alike = _alike(pipeline, rows)
+        names, overlaps = list(rows), _overlaps(np.array(list(rows.values())))
+        for nth, pipeline in enumerate(names):
+            alike = _alike(nth, overlaps)
             if len(alike) >= FEWEST_MULTIPLES:
-                others = ", ".join(other for other in alike if other != pipeline)
+                others = ", ".join(names[other] for other in alike[1:])
                 yield pipeline, f"{step} multiplies every perplexity by one factor as in {others}"
 
 
@@ -168,17 +236,22 @@ def _factor(value: float, before: float, rounding: float) -> tuple[float, float]
     return low * (1 - SAME_FACTOR), high * (1 + SAME_FACTOR)
 
 
-def _alike(pipeline: str, rows: Mapping[str, Sequence[tuple[float, float]]]) -> list[str]:
-    """The row and all others such that any two may have the same factor on every text."""
-    found = [pipeline]
-    for other in rows:
-        if other != pipeline and all(_overlap(rows[other], rows[its]) for its in found):
-            found.append(other)
+def _overlaps(factors: Array) -> Bools:
+    """Which rows may have the same factor on every text, [rows, rows].
+
+    Args:
+        factors: the least and the largest factor, [rows, texts, 2].
+    """
+    found = np.ones((len(factors), len(factors)), dtype=np.bool_)
+    for low, high in np.moveaxis(factors, 0, 2):
+        found &= (low[:, None] <= high) & (low <= high[:, None])
     return found
 
 
-def _overlap(one: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> bool:
-    return all(
-        a_low <= b_high and b_low <= a_high
-        for (a_low, a_high), (b_low, b_high) in zip(one, other, strict=True)
-    )
+def _alike(row: int, overlaps: Bools) -> list[int]:
+    """The row and all others such that any two may have the same factor on every text."""
+    found = [row]
+    for other in np.flatnonzero(overlaps[row]):
+        if other != row and overlaps[other, found].all():
+            found.append(int(other))
+    return found

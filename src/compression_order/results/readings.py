@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from compression_order.common import arithmetic
 from compression_order.common.errors import HarnessError
 from compression_order.statistics.paired import Array
 
@@ -42,11 +43,12 @@ class Perplexity:
     weights: Array
     value: float
     tokens: float  # that were scored
+    compute: str  # what the products of the model were made in
 
     @property
     def scored(self) -> str:
-        """What was scored, and into how many units it was cut."""
-        return f"{self.sample} ({len(self.losses)} {self.protocol})"
+        """What was scored, into how many units it was cut, and in which arithmetic."""
+        return f"{self.sample} ({len(self.losses)} {self.protocol}, {self.compute})"
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,9 @@ def read_perplexity(path: Path, entry: Any, text: str) -> Perplexity:
         again = float(np.exp(np.sum(weights * losses) / np.sum(weights)))
     _require_agreement(path, f"perplexity of {text!r}", value, again)
     sample, tokens = _sample(path, entry, text), float(np.sum(counts))
-    return Perplexity(protocol, sample, losses, weights, value, tokens)
+    # records from before studies named their arithmetic are of bf16
+    compute = str(entry.get("compute", arithmetic.BF16))
+    return Perplexity(protocol, sample, losses, weights, value, tokens, compute)
 
 
 def read_task(path: Path, entry: Any, task: str) -> Task:

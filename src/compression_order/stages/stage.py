@@ -129,6 +129,7 @@ class Job:
             "settings": {**self._used(), "on_quantized": self.args.on_quantized},
             "quantization": form.record() if form else None,
             "seed": self.args.seed,
+            "compute": self.args.compute,
             "parent": self.parent.checkpoint.digest,
             "parent_drift": self.parent.drift,
             "versions": {name: version(name) for name in self._libraries()},
@@ -200,7 +201,7 @@ def begin(args: argparse.Namespace, settings: Any) -> Job:
     settings.require_shareable(args.on_quantized)
     distributed.require_launched(settings.devices)
     threads = max(1, args.threads // distributed.processes())
-    device = distributed.begin(process.start(threads, args.seed, args.device))
+    device = distributed.begin(process.start(threads, args.seed, args.device, args.compute))
     costs = meter.Costs(settings.kind, args.threads)
     method = methods.load(args.method)
     dtype = getattr(method, "DTYPE", _DTYPES.get(settings.kind, torch.float32))
@@ -221,6 +222,7 @@ def _snapshots(args: argparse.Namespace, settings: Any, parent: parents.Parent) 
             # a run on one number of devices resumes on another
             "settings": _without_devices(settings.model_dump()),
             "on_quantized": args.on_quantized,
+            "compute": args.compute,
             "seed": args.seed,
             "data": [files.sha256(path) for path in data if path],
             "sources": [files.sha256(path) for path in sources],

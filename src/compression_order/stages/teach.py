@@ -8,7 +8,7 @@ from transformers import AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from compression_order.assets import archives
 from compression_order.checkpoint import models
 from compression_order.checkpoint.stored import Checkpoint
-from compression_order.common import process
+from compression_order.common import arithmetic, process
 from compression_order.costs import meter
 from compression_order.training import loop, teacher
 from compression_order.training.settings import Teaching, Training
@@ -20,7 +20,7 @@ def load(
     """The teacher's model, and the tokenizer that came with it."""
     if args.model is None:
         student = Checkpoint.open(args.student)
-        return student.model(torch.bfloat16, device), student.tokenizer
+        return student.model(arithmetic.dtype(), device), student.tokenizer
     archives.verified(args.model)
     prepared = Checkpoint(args.model)
     if asked.teacher_weights == "int8":
@@ -29,11 +29,11 @@ def load(
             prepared.folder,
             prepared.fields,
             quantization_config=BitsAndBytesConfig(load_in_8bit=True),
-            dtype=torch.bfloat16,
+            dtype=arithmetic.dtype(),
             device_map={"": device},
         ).eval()
     else:
-        model = prepared.model(torch.bfloat16, device)
+        model = prepared.model(arithmetic.dtype(), device)
     return model, AutoTokenizer.from_pretrained(args.model)
 
 
@@ -47,7 +47,7 @@ def write(args: argparse.Namespace, asked: Teaching) -> None:
     Raises:
         HarnessError: the tokenizers differ, or `top_k` leaves no id for the tail.
     """
-    device = process.start(args.threads, device=args.device)
+    device = process.start(args.threads, device=args.device, compute=args.compute)
     costs = meter.Costs("teach", args.threads)
     student = Checkpoint(args.student)
     tokenizer = AutoTokenizer.from_pretrained(args.student)

@@ -278,6 +278,13 @@ class StudyFile(Settings):
     device: Annotated[
         Literal["cpu", "cuda"], Field(description="where stages and evaluations compute")
     ] = "cpu"
+    compute: Annotated[
+        Literal["bf16", "float32", "auto"],
+        Field(
+            description="what products are made in; auto = the faster of the two where the study "
+            "first runs, as studies/<study>.lock.yaml then says"
+        ),
+    ] = "bf16"
     packages: Annotated[
         dict[str, Package], Field(description="archives to fetch with pip, by package name")
     ] = {}

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from compression_order import methods, orderings
-from compression_order.common import declare
+from compression_order.common import arithmetic, declare
 from compression_order.common.errors import HarnessError
 from compression_order.orderings import Stage
 from compression_order.study import hub_tasks, study
@@ -93,6 +93,7 @@ def build(config: Mapping[str, Any], source: str, root: Path) -> study.Study:
         _check_names(file, root)
         _require_teacher(file, stages)
         for token, stage in stages.items():
+            _require_products(file.compute, stage)
             stage.settings.require_shareable(stage.on_quantized, f"stages.{token}.")
         planned = orderings.plan(file.orderings, stages)
     except HarnessError as fault:
@@ -169,6 +170,17 @@ def _require_teacher(file: StudyFile, stages: Mapping[str, Stage]) -> None:
             f"teacher: stages.{tokens[0]} distills and the study names no teacher; write "
             "`teacher: base` to learn from the uncompressed model, or describe a model there"
         )
+
+
+def _require_products(compute: str, stage: Stage) -> None:
+    """Refuse bf16 weights that are to be multiplied in another arithmetic."""
+    for key, training in stage.settings.model_dump().items():
+        narrow = isinstance(training, Mapping) and training.get("weights") == "bfloat16"
+        if narrow and compute != arithmetic.BF16:
+            raise HarnessError(
+                f"compute: {compute!r} does not go with stages.{stage.token}.{key}.weights: "
+                "bfloat16 weights are multiplied in bf16; write `compute: bf16`, or float32 weights"
+            )
 
 
 def _require(name: Any, known: Iterable[str], key: str, section: str) -> None:

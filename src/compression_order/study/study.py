@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from compression_order.common import arithmetic
 from compression_order.common.declare import flags
 from compression_order.common.errors import HarnessError
 from compression_order.common.files import of_workflow
@@ -78,6 +79,25 @@ class Study:
         """GPUs that one stage or evaluation takes."""
         return int(self.device == "cuda")
 
+    @property
+    def lock(self) -> str:
+        """Path of the file that says what `compute: auto` came to, and how fast products are."""
+        return f"studies/{self.name}{arithmetic.LOCK}"
+
+    @property
+    def where(self) -> dict[str, str]:
+        """Where a process computes, and in what: an arithmetic, or the file that says so."""
+        chosen = self.file.compute
+        return {
+            "device": self.device,
+            "compute": self.lock if chosen == arithmetic.AUTO else chosen,
+        }
+
+    def lock_flags(self) -> list[str]:
+        """The flags of the job that writes the lock file."""
+        chosen = {"model": self.model, "device": self.device, "compute": self.file.compute}
+        return flags(chosen)
+
     def devices(self, token: str) -> int:
         """Devices, and processes, that share a stage's training; 1 where nothing is trained."""
         devices: int = self.stages[token].settings.devices
@@ -126,7 +146,7 @@ class Study:
             "method": stage.method,
             "on_quantized": stage.on_quantized,
             "max_degenerate": self.file.proof.max_degenerate,
-            "device": self.device,
+            **self.where,
         }
         return flags({**common, **stage.settings.used(stage.on_quantized)})
 
@@ -134,7 +154,7 @@ class Study:
         """Settings of a distillation that determine the teacher's outputs: not T, not alpha."""
         chosen = self.stages[token].settings.teaching.model_dump()
         another = {"model": self.teacher} if self.teacher else {}
-        return flags({**chosen, **another, "device": self.device})
+        return flags({**chosen, **another, **self.where})
 
     def cache_token(self, token: str) -> str:
         """The first distillation with the same teacher's outputs; they all share one file."""
@@ -202,7 +222,7 @@ class Study:
     def document_flags(self) -> list[str]:
         """The flags that say how whole conversations are scored, and where."""
         opening = self.file.evaluations.opening.model_dump()
-        return flags({**opening, "device": self.device})
+        return flags({**opening, **self.where})
 
     def measure_flags(self) -> list[str]:
         """The flags that say what is evaluated."""
@@ -255,7 +275,7 @@ class Study:
     def answer_flags(self) -> list[str]:
         """The flags that say how answers are generated, and where."""
         drawn = self.its_judge.answers.generation.model_dump(exclude={"prompts"})
-        return [*self.prompt_flags(), *flags({**drawn, "device": self.device})]
+        return [*self.prompt_flags(), *flags({**drawn, **self.where})]
 
     def judge_flags(self) -> list[str]:
         """The flags that say who judges, and how."""

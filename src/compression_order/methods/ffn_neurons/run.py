@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from compression_order.architecture import cuts
 from compression_order.checkpoint import models
+from compression_order.common import arithmetic
 from compression_order.common.errors import HarnessError
 from compression_order.methods.ffn_neurons.settings import Settings
 from compression_order.text import chat
@@ -58,7 +59,7 @@ def summed(
         for i, block in enumerate(layers)
     ]
     size = settings.calibration_batch
-    with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16):
+    with torch.no_grad(), arithmetic.products(model.device.type):
         for begin in range(0, len(documents), size):
             batch = chat.batch(documents[begin : begin + size], 0).to(model.device)
             counted = batch.attention.bool() | settings.count_padding

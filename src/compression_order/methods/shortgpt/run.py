@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from compression_order.architecture import cuts
 from compression_order.checkpoint import models
+from compression_order.common import arithmetic
 from compression_order.methods.shortgpt.settings import Settings
 from compression_order.text import chat
 from compression_order.training import loop
@@ -38,7 +39,7 @@ def block_influence(
         return observe
 
     hooks = [layer.register_forward_hook(observer(i)) for i, layer in enumerate(layers)]
-    with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16):
+    with torch.no_grad(), arithmetic.products(model.device.type):
         for begin in range(0, len(documents), batch_size):
             batch = chat.batch(documents[begin : begin + batch_size], 0).to(model.device)
             real = batch.attention.bool()
