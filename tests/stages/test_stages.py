@@ -125,7 +125,7 @@ def test_the_seed_draws_the_batches(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_nf4_reloaded_gives_the_logits_it_had_when_saved(lab: Lab, tmp_path: Path) -> None:
-    model = nf4.Nf4().quantize(lab.base)
+    model = nf4.Nf4().quantize(Checkpoint(lab.base).model(torch.bfloat16))
     model.save_pretrained(tmp_path / "Q")
     reloaded = AutoModelForCausalLM.from_pretrained(tmp_path / "Q")
     stored = AutoModelForCausalLM.from_pretrained(lab.quantized)
@@ -143,11 +143,10 @@ def test_blocks_of_zeros_stay_zero(lab: Lab, tmp_path: Path) -> None:
     first = dense.base_model.layers[0].mlp.up_proj
     first.weight.data[3:9] = 0
     zeros = first.weight == 0
-    dense.save_pretrained(tmp_path / "dense")
     torch.set_flush_denormal(True)
     try:
         rounded = nf4.Nf4().rounded("", weight)
-        nf4.Nf4().quantize(tmp_path / "dense").save_pretrained(tmp_path / "Q")
+        nf4.Nf4().store(dense, tmp_path / "Q")
     finally:
         torch.set_flush_denormal(False)
     assert (rounded[weight == 0] == 0).all()

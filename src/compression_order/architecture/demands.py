@@ -277,9 +277,8 @@ def passing(shape: Architecture, batch: int, length: int, logits: int) -> int:
 
 
 def stored(parent: State, child: State, teacher: int) -> tuple[int, int]:
-    """Bytes that a stage reads and writes; what is quantized anew is first written dense, aside."""
-    aside = dense_bytes(child.shape) if child.storage and not child.adapter else 0
-    return parent.bytes + teacher, child.bytes + aside
+    """Bytes that a stage reads and writes."""
+    return parent.bytes + teacher, child.bytes
 
 
 def prune(

@@ -4,6 +4,7 @@ Every linear of the decoder layers is quantized; embeddings, norms and the outpu
 bf16.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,6 @@ from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from compression_order.checkpoint import models
-from compression_order.common import files
 
 
 class BitsAndBytes(ABC):
@@ -40,17 +40,21 @@ class BitsAndBytes(ABC):
         """The manifest's `quantization`."""
         return asdict(self)  # type: ignore[call-overload]  # a form is a dataclass
 
-    def quantize(self, dense: Path) -> PreTrainedModel:
-        """The model of a dense checkpoint folder with its decoder linears quantized."""
-        fields = files.read_json(dense / "config.json")
-        options = {"quantization_config": self.config(), "dtype": torch.bfloat16}
-        return models.pretrained(dense, fields, **options)
+    def quantize(self, model: PreTrainedModel) -> PreTrainedModel:
+        """A dense bf16 model with its decoder linears quantized; the model stays as it is."""
+        made: PreTrainedModel = type(model).from_pretrained(
+            None,
+            config=copy.deepcopy(model.config),
+            state_dict=model.state_dict(),
+            quantization_config=self.config(),
+            dtype=torch.bfloat16,
+        )
+        made.generation_config = copy.deepcopy(model.generation_config)
+        return made
 
     def store(self, model: PreTrainedModel, folder: Path) -> dict[str, Any]:
         """Write a dense model, quantized, into a folder that this makes."""
-        with files.scratch(folder.with_name("dense")) as dense:
-            model.save_pretrained(dense, max_shard_size="1TB")
-            self.quantize(dense).save_pretrained(folder, max_shard_size="1TB")
+        self.quantize(model).save_pretrained(folder, max_shard_size="1TB")
         return {}
 
     def prepare(self, loaded: PreTrainedModel) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
@@ -44,15 +43,14 @@ class Nf4(bnb.BitsAndBytes):
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
 
-    def quantize(self, dense: Path) -> PreTrainedModel:
-        """The model of a dense checkpoint folder with its decoder linears in NF4."""
-        loaded = super().quantize(dense)
-        with safe_open(dense / "model.safetensors", "pt") as stored:
-            for name, module in loaded.named_modules():
-                if type(module).__name__ == self.KERNEL:
-                    codes = module.weight.data
-                    _keep_zeros(codes, stored.get_tensor(f"{name}.weight").to(codes.device))
-        return loaded
+    def quantize(self, model: PreTrainedModel) -> PreTrainedModel:
+        """A dense bf16 model with its decoder linears in NF4; the model stays as it is."""
+        made = super().quantize(model)
+        for name, module in made.named_modules():
+            if type(module).__name__ == self.KERNEL:
+                codes, weight = module.weight.data, model.get_submodule(name).weight.data
+                _keep_zeros(codes, weight.to(codes.device))
+        return made
 
     def analytic(self, shape: storage.Counts) -> int:
         """Bytes of the weights, by formula."""
