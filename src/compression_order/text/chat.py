@@ -47,17 +47,19 @@ class Batch:
         attention: [batch, length], 1 on real tokens.
         labels: [batch, length], `IGNORED` on padding and on masked tokens.
         indices: the record number of each row.
+        counts_padding: whether padding is trained on, so that attention must pass it over.
     """
 
     ids: Tensor
     attention: Tensor
     labels: Tensor
     indices: tuple[int, ...]
+    counts_padding: bool = False
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
         tensors = (self.ids.to(device), self.attention.to(device), self.labels.to(device))
-        return Batch(*tensors, self.indices)
+        return Batch(*tensors, self.indices, self.counts_padding)
 
 
 def template_ids(
@@ -133,6 +135,7 @@ def batch(documents: Sequence[Encoded], pad: int) -> Batch:
         attention=padded([[1] * (len(d.ids) - d.padding) for d in documents], 0),
         labels=padded([d.labels for d in documents], IGNORED),
         indices=tuple(d.index for d in documents),
+        counts_padding=any(d.padding for d in documents),
     )
 
 

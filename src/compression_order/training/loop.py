@@ -18,6 +18,7 @@ from torch.optim import AdamW, Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from compression_order.checkpoint import masks
+from compression_order.common import arithmetic
 from compression_order.common.errors import HarnessError
 from compression_order.common.process import Progress
 from compression_order.text import chat
@@ -104,9 +105,15 @@ def targets(batch: chat.Batch) -> Tensor:
 
 
 def hidden_states(model: PreTrainedModel, batch: chat.Batch) -> Tensor:
-    """[batch, length, width]: what the output embedding multiplies."""
+    """[batch, length, width]: what the output embedding multiplies.
+
+    Padding stands on the right, where a causal model does not look. A mask is needed only where
+    padding counts: without one attention takes its fastest kernel, and copies no keys.
+    """
     states: Tensor = model.base_model(
-        input_ids=batch.ids, attention_mask=batch.attention, use_cache=False
+        input_ids=batch.ids,
+        attention_mask=batch.attention if batch.counts_padding else None,
+        use_cache=False,
     ).last_hidden_state
     return states
 
@@ -182,7 +189,7 @@ class _Loss(nn.Module):
 
     def forward(self, batch: chat.Batch, counted: Step) -> Tensor:
         """The batch's share of the step's loss, a scalar."""
-        with torch.autocast(self.model.device.type, torch.bfloat16):
+        with arithmetic.products(self.model.device.type):
             hidden = hidden_states(self.model, batch)[:, :-1][loss_mask(batch)]
             head = self.model.get_output_embeddings().weight
             return self.objective(hidden, head, batch, counted)
