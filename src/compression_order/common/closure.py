@@ -11,6 +11,7 @@ that hold a docstring alone.
 """
 
 import ast
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +22,7 @@ _FAMILIES, _FAMILY = "architecture/families/", "architecture/families/family.py"
 _DECLARATIONS = ("methods/__init__.py", "methods/kinds.py", "methods/formulas.py")
 
 
+@cache
 def decides(path: Path) -> bool:
     """Whether a file can change a result of a script that imports it."""
     if not path.is_relative_to(PACKAGE):
@@ -64,10 +66,18 @@ def _is_empty(path: Path) -> bool:
     return all(isinstance(node, ast.Expr) for node in _tree(path).body)
 
 
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements, nested ones too. An expression holds none, and most nodes are in those."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+            yield child
+            yield from _statements(child)
+
+
 @cache
 def _imported(path: Path) -> tuple[Path, ...]:
     names: list[str] = []
-    for node in ast.walk(_tree(path)):
+    for node in _statements(_tree(path)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -1,6 +1,8 @@
 """The source files that each rule watches, as inputs of its jobs."""
 
 from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
 
 from compression_order import methods, orderings
 from compression_order.common import closure
@@ -12,7 +14,13 @@ _FORMS = "checkpoint/forms/"
 
 def of_script(script: str, *modules: str) -> list[str]:
     """The sources of a script, and of modules that it imports by name at run time."""
-    return [of_workflow(path) for path in closure.of(script, *modules)]
+    return list(_named(Path.cwd(), script, modules))
+
+
+@cache
+def _named(folder: Path, script: str, modules: tuple[str, ...]) -> tuple[str, ...]:
+    """The same as seen from a folder: thousands of jobs share a few lists."""
+    return tuple(of_workflow(path) for path in closure.of(script, *modules))
 
 
 def of_stage(study: Study, pipeline: str) -> list[str]:
@@ -32,7 +40,12 @@ def _forms(study: Study, pipeline: str) -> list[str]:
     found: dict[str, None] = {}
     for token in orderings.split(pipeline):
         if study.stages[token].kind == "quantize":
-            run = methods.run_module(study.stages[token].method)
-            paths = closure.of("quantize.py", run)
-            found |= dict.fromkeys(closure.module_of(p) for p in paths if _FORMS in p.as_posix())
+            found |= dict.fromkeys(_forms_of(study.stages[token].method))
     return list(found)
+
+
+@cache
+def _forms_of(method: str) -> tuple[str, ...]:
+    """The modules of the forms that a method stores."""
+    paths = closure.of("quantize.py", methods.run_module(method))
+    return tuple(closure.module_of(path) for path in paths if _FORMS in path.as_posix())
