@@ -62,7 +62,7 @@ def measure(comparison: str, name: str, folder: Path) -> dict[str, Any]:
     return {
         "comparison": comparison,
         "way": name,
-        "arithmetic": way.arithmetic or program.arithmetic(),
+        "arithmetic": way.arithmetic or program.factors(),
         **gauge.measured(),
         **found,
     }

@@ -19,9 +19,10 @@ from benchmarks.given import Given
 from benchmarks.programs import training
 from benchmarks.sizes import BY_NAME, Sizes
 from compression_order.checkpoint.stored import Checkpoint
-from compression_order.common import files, process
+from compression_order.common import arithmetic, files, process
 from compression_order.evaluation import perplexity
 from compression_order.evaluation.questions import spread
+from compression_order.stages import lock
 from compression_order.text import chat
 from compression_order.training import loop, teacher
 from compression_order.training.settings import Training
@@ -69,6 +70,14 @@ def chosen(name: str, count: int) -> list[int]:
     return spread(count, len(files.read_lines(TEXTS / f"{name}.jsonl")))
 
 
+def faster(model: Any) -> str:
+    """What `compute: auto` comes to here."""
+    dtypes = {arithmetic.BF16: torch.bfloat16, arithmetic.FLOAT32: torch.float32}
+    products = lock.shapes(model.config)
+    rates = {name: lock.rate(products, dtype, model.device) for name, dtype in dtypes.items()}
+    return lock.faster(rates)
+
+
 @torch.no_grad()
 def references(given: Given) -> dict[str, float]:
     """The loss of the first batch as each training program has it."""
@@ -97,7 +106,7 @@ def write(name: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     sizes, checkpoint = BY_NAME[name], Checkpoint.open(BASE)
     model = checkpoint.model(torch.bfloat16)
-    facts = {"sizes": name, **inputs(checkpoint, sizes, folder, model)}
+    facts = {"sizes": name, "compute": faster(model), **inputs(checkpoint, sizes, folder, model)}
     del model
     (folder / "given.json").write_text(json.dumps(facts))
     facts["references"] = references(Given(folder))

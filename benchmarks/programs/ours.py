@@ -11,25 +11,31 @@ from benchmarks.gauge import Gauge
 from benchmarks.given import Given, worsen
 from compression_order.checkpoint import parents
 from compression_order.checkpoint.stored import Checkpoint
-from compression_order.common import bf16, process
+from compression_order.common import arithmetic, bf16, process
 
 
-def arithmetic() -> str:
-    """What the products of ours are made in; bf16 ones of float32 where a CPU is slow at them."""
-    return "bfloat16" if bf16.are_fast() else "float32"
+def factors() -> str:
+    """The dtype of what is multiplied: bf16 is widened on a CPU that is slow at its products."""
+    narrow = arithmetic.used() == arithmetic.BF16 and bf16.are_fast()
+    return "bfloat16" if narrow else "float32"
 
 
-def begin() -> torch.dtype:
-    """Prepare the process as every stage does. The one place where a choice of compute goes.
+def begin(given: Given, other: bool = False) -> torch.dtype:
+    """Prepare the process as every stage does. The one place where a choice of arithmetic goes.
+
+    Args:
+        given: it says what `compute: auto` comes to on this machine.
+        other: compute in the other one.
 
     Returns:
         The dtype of weights that are only read.
     """
-    process.start(1)
-    return torch.bfloat16
+    chosen = given.facts["compute"]
+    process.start(1, compute=next(k for k in arithmetic.KINDS if (k == chosen) != other))
+    return arithmetic.dtype()
 
 
-def distillation(given: Given, gauge: Gauge) -> dict[str, Any]:
+def distillation(given: Given, gauge: Gauge, other: bool = False) -> dict[str, Any]:
     """Train as src/distill.py does. The value is the loss of the first step."""
     from compression_order.methods.logits import run as logits
     from compression_order.methods.logits.settings import Settings
@@ -37,7 +43,7 @@ def distillation(given: Given, gauge: Gauge) -> dict[str, Any]:
     from compression_order.training.settings import Training
     from compression_order.training.snapshots import Snapshots
 
-    begin()
+    begin(given, other)
     parent = parents.load(given.base, "requantize", torch.float32)
     worsen(parent.model)
     sizes = given.sizes
@@ -72,7 +78,7 @@ def loss(given: Given, gauge: Gauge) -> dict[str, Any]:
     from benchmarks.programs import training
     from compression_order.training import losses
 
-    begin()
+    begin(given)
     drawn = training.drawn_loss(given.sizes)
 
     def of(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -84,11 +90,11 @@ def loss(given: Given, gauge: Gauge) -> dict[str, Any]:
     return training.measure_loss(drawn, of, gauge)
 
 
-def perplexity(given: Given, gauge: Gauge) -> dict[str, Any]:
+def perplexity(given: Given, gauge: Gauge, other: bool = False) -> dict[str, Any]:
     """Score windows of text as src/measure.py does; the value is their perplexity."""
     from compression_order.evaluation import perplexity as scoring
 
-    dtype = begin()
+    dtype = begin(given, other)
     checkpoint = Checkpoint.open(given.base)
     model = checkpoint.model(dtype)
     ids: list[list[int]] = given.facts["windows"]
@@ -103,11 +109,11 @@ def perplexity(given: Given, gauge: Gauge) -> dict[str, Any]:
     return {"units": len(ids) * data.LENGTH, "value": scoring.perplexity(sample, scores)}
 
 
-def questions(given: Given, gauge: Gauge) -> dict[str, Any]:
+def questions(given: Given, gauge: Gauge, other: bool = False) -> dict[str, Any]:
     """Ask questions as src/measure.py does; the value is the share of right answers."""
     from compression_order.evaluation import questions as asking
 
-    dtype = begin()
+    dtype = begin(given, other)
     checkpoint = Checkpoint.open(given.base)
     wanted = given.sizes.questions
     asked = [asking.Asked(Path(f"tasks/{name}.yaml"), count) for name, count in wanted.items()]
@@ -127,7 +133,7 @@ def nf4(given: Given, gauge: Gauge) -> dict[str, Any]:
     from compression_order.methods.nf4 import run
     from compression_order.methods.nf4.settings import Settings
 
-    begin()
+    begin(given)
     import bitsandbytes  # noqa: F401  # its import is no part of the work
 
     return _quantize(given, gauge, lambda model: run.apply(model, [], Settings())[0])
@@ -139,7 +145,7 @@ def gptq(given: Given, gauge: Gauge) -> dict[str, Any]:
     from compression_order.methods.gptq.settings import Settings
     from compression_order.text import chat
 
-    begin()
+    begin(given)
     import llmcompressor  # noqa: F401  # its import is no part of the work
 
     windows = given.facts["calibration"]

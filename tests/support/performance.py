@@ -49,7 +49,9 @@ PROGRAMS = f"""\
 Training sees {FULL.batch} conversations a step, in the same batches. The first of {FULL.steps}
 steps warms up and is not timed. bf16 stands for autocast of float32 weights.
 
-- **ours**: the training of `src/distill.py`, with the teacher's cached outputs.
+- **ours**: the training of `src/distill.py`, with the teacher's cached outputs. It computes in the
+  arithmetic that `compute: auto` chooses on the machine, which stands in brackets. The row below
+  has the other one.
 - **HF Trainer**: transformers' `Trainer` with the same cached outputs. Its loss is ours, written
   plainly with autograd.
 - **TRL GKDTrainer**: the teacher is in the loop. Its loss is the divergence over the whole
@@ -144,7 +146,9 @@ def row(comparison: Comparison, way: Way, its: Mapping[str, Any]) -> list[str]:
     share = its.get("share_of_peak")
     goal = comparison.memory_goal if other else None
     return [
-        way.label if other else f"**{way.label}** ({_plain(its['arithmetic'])})",
+        f"**{way.label}** ({_plain(its['arithmetic'])})"
+        if way.function.startswith("ours:")
+        else way.label,
         f"{its['per_cpu_s']['median']:.4g}",
         ratio(its["speed"]) if other else "",
         f"{way.goal:g}" if way.goal else "",
@@ -179,7 +183,7 @@ def points(machine: Mapping[str, Any]) -> list[dict[str, Any]]:
             **{name: its["speed"][name] for name in ("median", "low", "high")},
         }
         for way, its in entries
-        if its and way.name != OURS
+        if its and not way.function.startswith("ours:")
     ]
 
 
