@@ -115,7 +115,8 @@ def test_the_nf4_file_of_smollm2() -> None:
 
 def test_constants_are_those_of_the_code_that_runs() -> None:
     assert losses.chunked.__defaults__ == (demands.LOSS_CHUNK,)
-    assert (forward.CHUNK, teacher.NODES) == (demands.SCORE_CHUNK, demands.TAIL)
+    assert (forward.CHUNK, forward.TOKENS) == (demands.SCORE_CHUNK, demands.BATCH)
+    assert teacher.NODES == demands.TAIL
 
 
 # --- operations -----------------------------------------------------------------------------
@@ -153,7 +154,7 @@ def test_operations_of_a_step_are_those_that_torch_counts(kind: str) -> None:
 # --- memory and files -----------------------------------------------------------------------
 
 
-def saved_bytes(model: PreTrainedModel, batch: int, length: int) -> int:
+def saved_bytes(model: PreTrainedModel, batch: int, length: int, number: int, masked: bool) -> int:
     """Bytes that a training forward pass keeps for its backward pass, weights left out."""
     weights = {id(p) for p in model.parameters()}
     kept: dict[int, torch.Tensor] = {}
@@ -166,21 +167,30 @@ def saved_bytes(model: PreTrainedModel, batch: int, length: int) -> int:
     attention = torch.ones(batch, length, dtype=torch.long)
     attention[0, -3:] = 0
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-    with torch.autocast("cpu", torch.bfloat16), hooks:
+    with torch.autocast("cpu", torch.bfloat16, enabled=number == storage.BF16), hooks:
         ids = torch.zeros(batch, length, dtype=torch.long)
-        model.base_model(input_ids=ids, attention_mask=attention, use_cache=False)
+        mask = attention if masked else None
+        model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
     storages = {p.untyped_storage().data_ptr() for p in model.parameters()}
     return sum(t.untyped_storage().nbytes() for at, t in kept.items() if at not in storages)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("batch", "length"), [(2, 128), (3, 40)])
-def test_what_a_layer_keeps_is_what_torch_saves(kind: str, batch: int, length: int) -> None:
+@pytest.mark.parametrize("number", [storage.BF16, storage.FP32])
+@pytest.mark.parametrize("masked", [False, True])
+def test_what_a_layer_keeps_is_what_torch_saves(
+    kind: str, batch: int, length: int, number: int, masked: bool
+) -> None:
     shape, two = tiny(kind, 2)
     one_shape, one = tiny(kind, 1)
-    layer = saved_bytes(two.train(), batch, length) - saved_bytes(one.train(), batch, length)
-    copies = storage.BF16 * (sum(shape.linears) - sum(one_shape.linears))
-    assert layer - copies == demands.layer_bytes(shape, shape.blocks[0], batch * length, length)
+    how = (batch, length, number, masked)
+    layer = saved_bytes(two.train(), *how) - saved_bytes(one.train(), *how)
+    if number == storage.BF16:  # autocast keeps copies of the linears
+        layer -= number * (sum(shape.linears) - sum(one_shape.linears))
+    mask = length if masked else 0
+    expected = demands.layer_bytes(shape, shape.blocks[0], batch * length, number, mask)
+    assert layer == expected
 
 
 @pytest.mark.parametrize("k", [4, 64])
@@ -249,8 +259,9 @@ def test_tokens_of_stages_and_evaluations() -> None:
     assert tokens["P", "recovery"] == tokens["KD", "training"] == 24 * 4 * 256
     assert tokens["teacher KD", "teacher"] == 96 * 256
     assert tokens["measure P", "windows wiki"] == 12 * 512
-    assert tokens["measure P", "task openbookqa"] == 120 * 4 * 64  # a pass a choice
-    assert tokens["measure P", "task mmlu"] == 60 * 64  # the four labels share a pass
+    # a question with one answer, and what is read of the other three
+    assert tokens["measure P", "task openbookqa"] == 120 * (64 + 3 * 4)
+    assert tokens["measure P", "task mmlu"] == 60 * 64  # the four labels are one token each
 
 
 def test_seeds_repeat_stages_but_not_the_teacher() -> None:

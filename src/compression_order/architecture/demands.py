@@ -28,9 +28,11 @@ from compression_order.common.declare import Settings
 
 LOSS_CHUNK = 256  # tokens whose logits are in memory at a time; `losses.chunked`
 SCORE_CHUNK = 256  # likewise; `forward.CHUNK`
+BATCH = 1024  # tokens of a batch that is only read; `forward.TOKENS`
 TAIL = 8  # float32 numbers a token that the teacher's cache keeps of the tail; `teacher.NODES`
 # bytes a logit at the peak: logits in bf16 and float32, and what is derived from them
-ENTROPY_LOGIT, DIVERGENCE_LOGIT, SCORED_LOGIT, ANSWERED_LOGIT = 16, 24, 18, 10
+ENTROPY_LOGIT, DIVERGENCE_LOGIT, SCORED_LOGIT, ANSWERED_LOGIT = 16, 24, 22, 10
+CACHED_LOGIT = 22  # of the teacher: logits, log-probabilities, the tail, and one power of it
 # what every stage proves itself on: prompts, tokens each, greedy tokens; `stage.Job._probe`
 PROMPTS, PROMPT, ANSWER = 4, 64, 16
 
@@ -42,6 +44,7 @@ class Assumed(Settings):
         int, Field(ge=0, description="mean tokens of a conversation; 0 = the longest allowed")
     ] = 0
     question: Annotated[int, Field(ge=1, description="tokens of a question with one answer")] = 64
+    answer: Annotated[int, Field(ge=1, description="tokens of an answer that is chosen")] = 4
     text: Annotated[
         int, Field(ge=1, description="tokens of a text that is scored whole (max_tokens: 0)")
     ] = 300_000
@@ -158,6 +161,8 @@ class TrainingRun:
         devices: that share the batches and the weights.
         adapter: parameters of the adapter that trains on frozen bf16 weights; 0: all weights do.
         rounded: whether the forward pass rounds the linears' weights to a grid.
+        number: bytes of a number that products are made of.
+        masked: whether padding counts, so that attention needs a mask.
     """
 
     steps: int
@@ -171,6 +176,8 @@ class TrainingRun:
     devices: int = 1
     adapter: int = 0
     rounded: bool = False
+    number: int = BF16
+    masked: bool = False
 
     @property
     def sequences(self) -> int:
@@ -214,24 +221,38 @@ def proof(shape: Architecture) -> Part:
     return Part("proof", logits.tokens + answers.tokens, logits.flops + answers.flops)
 
 
-def layer_bytes(shape: Architecture, block: Block, tokens: int, length: int) -> int:
-    """What one decoder layer keeps for its backward pass under bf16 autocast.
+def layer_bytes(
+    shape: Architecture, block: Block, tokens: int, number: int = BF16, masked: int = 0
+) -> int:
+    """What one decoder layer keeps for its backward pass.
 
     By the method of Korthikanti et al. 2022 (arXiv 2205.05198, section 4.1) for this block; a
-    token keeps, with h channels, a channels of query heads and f feed-forward neurons:
+    token keeps, with h channels, a channels of query heads, k of the heads that they share and f
+    feed-forward neurons, under bf16 autocast:
 
     - two norms: input and normalized input in float32, 16 h, and one root each, 8;
     - bf16 inputs of the five linears that read the stream, 10 h (autocast copies for each);
-    - attention: queries, keys and values, repeated for all query heads, and the output in
-      bf16, 8 a, and float32 log-sums, 4 a head; the square of scores is never stored (fused
-      kernels); the bf16 mask of a padded batch, 2 a position of the sequence;
+    - attention: queries and the output, 4 a, keys and values, 4 k, all in bf16, and float32
+      log-sums, 4 a head; the square of scores is never stored (fused kernels);
     - feed-forward: gate, its SiLU, up and their product in bf16, 8 f.
 
-    No recomputation, no dropout. Equal to what torch saves on the CPU, as
-    tests/planning/test_plan.py shows.
+    In float32 every number of attention and feed-forward takes 4 bytes, and the linears share
+    their input, 8 h. A mask adds a number a position of the sequence, and keys and values are
+    repeated for all query heads. No recomputation, no dropout. Equal to what torch saves on the
+    CPU, as tests/planning/test_plan.py shows.
+
+    Args:
+        shape: of the model.
+        block: the layer.
+        tokens: of the batch, padding counted.
+        number: bytes of a number that products are made of.
+        masked: length of the sequences where padding counts and attention needs a mask; else 0.
     """
-    each = 26 * shape.hidden + 8 * shape.attention(block) + 8 * block.ffn
-    return tokens * (each + 4 * block.heads + 8 + 2 * length)
+    own = shape.attention(block)
+    seen = own if masked else block.key_value_heads * shape.head_dim
+    stream = 26 if number == BF16 else 24
+    each = stream * shape.hidden + number * (2 * own + 2 * seen + 4 * block.ffn + masked)
+    return tokens * (each + 4 * block.heads + 8)
 
 
 def training_memory(shape: Architecture, how: TrainingRun, teacher: int, logit: int) -> Memory:
@@ -242,17 +263,19 @@ def training_memory(shape: Architecture, how: TrainingRun, teacher: int, logit: 
     """
     tokens = -(-how.batch // how.devices) * how.longest
     chunk = min(LOSS_CHUNK, tokens) * shape.vocabulary * logit
-    layers = sum(layer_bytes(shape, block, tokens, how.longest) for block in shape.blocks)
+    mask = how.longest if how.masked else 0
+    layers = sum(layer_bytes(shape, block, tokens, how.number, mask) for block in shape.blocks)
     last = 2 * FP32 * shape.hidden * tokens  # the last norm: its input, and normalized
     if how.adapter:
         return Memory(
-            weights=BF16 * shape.parameters + how.weight * how.adapter,
+            weights=how.number * shape.parameters + how.weight * how.adapter,
             gradients=how.weight * how.adapter,
             optimizer=round(how.moments * how.adapter),
             teacher=teacher,
             activations=layers + last + chunk,
         )
-    copies = BF16 * sum(shape.linears) if how.weight > BF16 else 0
+    narrow = how.weight > how.number  # autocast keeps copies of the linears and of the head
+    copies = how.number * sum(shape.linears) if narrow else 0
     if how.rounded:  # the rounded weights, and how far they are from the trained ones
         copies += 2 * how.weight * sum(shape.linears)
     own = -(-shape.parameters // how.devices)
@@ -264,16 +287,30 @@ def training_memory(shape: Architecture, how: TrainingRun, teacher: int, logit: 
         gradients=how.weight * (own + reduced),
         optimizer=round(how.moments * own),
         teacher=teacher,
-        activations=layers + last + chunk + (how.heads * how.weight + BF16) * shape.head,
+        activations=layers
+        + last
+        + chunk
+        + (how.heads * how.weight + narrow * how.number) * shape.head,
     )
     loaded = how.weight * (shape.parameters + own) if how.devices > 1 else 0
     return _highest([training, Memory(loaded, teacher=teacher)])
 
 
-def passing(shape: Architecture, batch: int, length: int, logits: int) -> int:
-    """Bytes of activations of a forward pass: the widest layer's, and the logits' bytes."""
-    widest = max(layer_bytes(shape, block, batch * length, length) for block in shape.blocks)
-    return widest + logits
+def passing(shape: Architecture, tokens: int, logits: int, number: int = BF16) -> int:
+    """Bytes of activations of a forward pass over a batch: the widest layer's, and the logits'.
+
+    Args:
+        shape: of the model.
+        tokens: of the batch, padding counted.
+        logits: bytes of them that are in memory at a time.
+        number: bytes of a number that products are made of.
+    """
+    return max(layer_bytes(shape, block, tokens, number) for block in shape.blocks) + logits
+
+
+def read_bytes(shape: Architecture, number: int) -> int:
+    """Bytes of the weights of a model that is only read, dense."""
+    return number * shape.parameters
 
 
 def stored(parent: State, child: State, teacher: int) -> tuple[int, int]:
@@ -299,8 +336,9 @@ def prune(
     weights = FP32 * parent.shape.parameters
     observed = Memory(weights)
     if calibration:
-        copies = BF16 * sum(parent.shape.linears)
-        observed = Memory(weights + copies, activations=passing(parent.shape, batch, cut, 0))
+        copies = 0 if how.number == FP32 else how.number * sum(parent.shape.linears)
+        activations = passing(parent.shape, batch * cut, 0, how.number)
+        observed = Memory(weights + copies, activations=activations)
     peaks = [observed]
     if recovery:
         peaks.append(training_memory(child.shape, how, 0, ENTROPY_LOGIT))
@@ -318,14 +356,14 @@ def tune(
 
 
 def quantize(parent: State, child: State, calibration: Part | None = None) -> Demand:
-    """Store dense and quantized, and prove: the bf16 model, its proved copy and the quantized one.
+    """Quantize and prove: the bf16 model, its proved copy and the quantized one.
 
     A method that calibrates works on a copy of the model before: no more than those weights.
     """
     logits = PROMPTS * PROMPT * child.shape.vocabulary * BF16
     memory = Memory(
         weights=2 * dense_bytes(child.shape) + child.bytes,
-        activations=passing(child.shape, PROMPTS, PROMPT, logits),
+        activations=passing(child.shape, PROMPTS * PROMPT, logits),
     )
     parts = [calibration] if calibration else []
     return Demand((*parts, proof(child.shape)), memory, *stored(parent, child, 0))
@@ -349,13 +387,27 @@ def cache_bytes(shape: Architecture, tokens: int, documents: int, k: int) -> int
     return tokens * ((ident + 2) * k + FP32 * TAIL) + 16 * documents + 8
 
 
-def teach(teacher: State, documents: int, mean: int, longest: int, k: int, eight: bool) -> Demand:
-    """Run the teacher over the training split, document by document; `eight`: int8 linears."""
+def teach(
+    teacher: State, documents: int, mean: int, longest: int, k: int, eight: bool, number: int = BF16
+) -> Demand:
+    """Run the teacher over the training split, in batches.
+
+    Args:
+        teacher: the model.
+        documents: conversations.
+        mean: tokens of one.
+        longest: of them, tokens.
+        k: ids kept a token.
+        eight: whether its linears are int8.
+        number: bytes of a number that products are made of.
+    """
     shape, tokens = teacher.shape, documents * mean
     written = cache_bytes(shape, tokens, documents, k)
+    linears = sum(shape.linears)
+    logits = SCORE_CHUNK * shape.vocabulary * CACHED_LOGIT
     memory = Memory(
-        weights=dense_bytes(shape) - (sum(shape.linears) if eight else 0),
+        weights=read_bytes(shape, number) - (number - 1) * linears * eight,
         teacher=2 * written,  # its parts, and the whole that is stored
-        activations=passing(shape, 1, longest, longest * shape.vocabulary * SCORED_LOGIT),
+        activations=passing(shape, max(BATCH, longest), logits, number),
     )
     return Demand((forward(shape, "teacher", documents, mean),), memory, teacher.bytes, written)

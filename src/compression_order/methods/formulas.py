@@ -23,6 +23,7 @@ class Context:
         train: conversations of the training split.
         calibration: conversations of the calibration split.
         on_gpu: whether the study computes on a GPU.
+        number: bytes of a number that products are made of.
         assumed: what the study file does not say.
     """
 
@@ -30,6 +31,7 @@ class Context:
     train: int
     calibration: int
     on_gpu: bool
+    number: int
     assumed: Assumed
 
 
@@ -62,6 +64,8 @@ def run_of(how: Training, context: Context) -> TrainingRun:
         weight=weight,
         moments=demands.moment_bytes(how.optimizer, weight),
         devices=how.devices,
+        number=context.number,
+        masked=how.count_padding,
     )
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import yaml
 
-from compression_order.architecture import demands, storage
+from compression_order.architecture import demands
 from compression_order.architecture.demands import Assumed, Demand, Memory, Part, State
 from compression_order.architecture.shapes import Architecture
-from compression_order.architecture.storage import BF16
+from compression_order.architecture.storage import BF16, FP32
+from compression_order.common import arithmetic
 from compression_order.common.errors import HarnessError
 from compression_order.study import hub_tasks
 from compression_order.study.study import Study, task_path
@@ -17,36 +18,55 @@ from compression_order.study.study import Study, task_path
 
 @dataclass(frozen=True)
 class Questions:
-    """The sequences of one task that pass through the model.
+    """The questions of one task that pass through the model, each context once.
 
     Attributes:
         name: of the task.
-        sequences: number of questions times passes per question.
-        length: mean tokens of a sequence.
-        generated: tokens generated after each at most.
+        sequences: number of questions.
+        length: mean tokens of a question with one answer.
+        choices: answers of each question that are scored on its context.
+        answer: tokens of an answer that is chosen.
+        generated: tokens generated after each question at most; 0: answers are chosen.
     """
 
     name: str
     sequences: int
     length: int
+    choices: int = 1
+    answer: int = 1
     generated: int = 0
 
     def part(self, shape: Architecture) -> Part:
         """Count the forward passes: a generated token takes one more, on cached keys and values."""
-        name, length = f"task {self.name}", self.length + self.generated
-        head = self.sequences * self.generated if self.generated else None
+        name = f"task {self.name}"
+        if self.generated:
+            length, head = self.length + self.generated, self.sequences * self.generated
+            return demands.forward(shape, name, self.sequences, length, head)
+        length = self.length + (self.choices - 1) * self.answer
+        head = self.sequences * self.choices * self.answer
         return demands.forward(shape, name, self.sequences, length, head)
 
-    def activations(self, shape: Architecture, batch: int) -> int:
-        """Bytes of a batch: logits of every position, or of the last, and keys and values."""
+    def activations(self, shape: Architecture, batch: int, number: int) -> int:
+        """Bytes of a batch.
+
+        Args:
+            shape: of the model.
+            batch: answers that are generated at once.
+            number: bytes of a number that products are made of.
+        """
         if not self.generated:
-            logits = batch * self.length * shape.vocabulary * demands.ANSWERED_LOGIT
-            return demands.passing(shape, batch, self.length, logits)
+            logits = demands.SCORE_CHUNK * shape.vocabulary * demands.ANSWERED_LOGIT
+            return demands.passing(shape, max(demands.BATCH, self.length), logits, number)
         heads = sum(block.key_value_heads for block in shape.blocks)
-        kept = 2 * heads * shape.head_dim * BF16
+        kept = 2 * heads * shape.head_dim * number
         cache = batch * (self.length + self.generated) * kept
         logits = batch * shape.vocabulary * demands.ANSWERED_LOGIT
-        return demands.passing(shape, batch, self.length, logits) + cache
+        return demands.passing(shape, batch * self.length, logits, number) + cache
+
+
+def number(study: Study) -> int:
+    """Bytes of a number that products are made of; of the wider ones where a run is to choose."""
+    return BF16 if study.file.compute == arithmetic.BF16 else FP32
 
 
 def _held_out(study: Study, assumed: Assumed) -> tuple[int, int]:
@@ -57,7 +77,7 @@ def _held_out(study: Study, assumed: Assumed) -> tuple[int, int]:
 
 def _reference_bytes(study: Study, base: State, assumed: Assumed) -> int:
     documents, length = _held_out(study, assumed)
-    return BF16 * (base.shape.head + documents * length * base.shape.hidden)
+    return number(study) * (base.shape.head + documents * length * base.shape.hidden)
 
 
 def reference(study: Study, base: State, assumed: Assumed) -> Demand:
@@ -65,9 +85,9 @@ def reference(study: Study, base: State, assumed: Assumed) -> Demand:
     documents, length = _held_out(study, assumed)
     kept = _reference_bytes(study, base, assumed)
     memory = Memory(
-        weights=storage.dense_bytes(base.shape),
+        weights=demands.read_bytes(base.shape, number(study)),
         teacher=kept,
-        activations=demands.passing(base.shape, 1, length, 0),
+        activations=demands.passing(base.shape, max(demands.BATCH, length), 0, number(study)),
     )
     part = demands.forward(base.shape, "reference", documents, length, 0)
     return Demand((part,), memory, base.bytes, kept)
@@ -77,12 +97,13 @@ def tasks(study: Study, assumed: Assumed, root: Path) -> list[Questions]:
     """List the sequences of each task; lengths of local tasks are assumed."""
     asked = study.file.evaluations.tasks.items()
     local = [
-        Questions(name, (n or assumed.questions) * _passes(root, task_path(name)), assumed.question)
+        Questions(name, n or assumed.questions, assumed.question, choices, assumed.answer)
         for name, n in asked
+        for choices in [_choices(root, task_path(name))]
     ]
     known = hub_tasks.index(root)
     hub = [
-        Questions(name, row.asked(n) * row.passes, tokens, row.generated)
+        Questions(name, row.asked(n), tokens, row.passes, assumed.answer, row.generated)
         for name, n in hub_tasks.asked(study.file).items()
         for row in [known[name]]
         for tokens in [hub_tasks.tokens(study.file, name, row)]
@@ -90,11 +111,11 @@ def tasks(study: Study, assumed: Assumed, root: Path) -> list[Questions]:
     return [*local, *hub]
 
 
-def _passes(root: Path, path: str) -> int:
-    """The passes of one question.
+def _choices(root: Path, path: str) -> int:
+    """The answers of one question.
 
-    Choices listed in the task file are labels of one token and share a pass. Choices from the data
-    take one pass each; their number follows from the chance level.
+    Choices listed in the task file are labels of one token, all predicted by the question's last
+    one. Of choices from the data the number follows from the chance level.
 
     Raises:
         HarnessError: the task file does not say how many there are.
@@ -127,13 +148,14 @@ def measure(
     study: Study, state: State, base: State, asked: list[Questions], assumed: Assumed
 ) -> Demand:
     """Score one checkpoint, with 4-bit weights dequantized. `asked`: see `tasks`."""
-    wanted, shape = study.file.evaluations, state.shape
+    wanted, shape, each = study.file.evaluations, state.shape, number(study)
     kept = _reference_bytes(study, base, assumed)
-    longest = max(wanted.seq_len, _held_out(study, assumed)[1])
+    longest = max(demands.BATCH, wanted.seq_len, _held_out(study, assumed)[1])
     chunk = demands.SCORE_CHUNK * shape.vocabulary * demands.SCORED_LOGIT
-    activations = [demands.passing(shape, 1, longest, chunk)]
-    activations += [task.activations(shape, wanted.batch_size) for task in asked]
-    memory = Memory(storage.dense_bytes(shape), teacher=kept, activations=max(activations))
+    activations = [demands.passing(shape, longest, chunk, each)]
+    activations += [task.activations(shape, wanted.batch_size, each) for task in asked]
+    weights = demands.read_bytes(shape, each)
+    memory = Memory(weights, teacher=kept, activations=max(activations))
     parts = tuple(_scored(study, state, asked, assumed))
     return Demand(parts, memory, state.bytes + kept, 0)
 
@@ -143,10 +165,11 @@ def answers(study: Study, state: State, base: State, assumed: Assumed) -> Demand
     assert study.judge is not None
     how = study.judge.answers
     prompts = how.prompts or study.file.splits.held_out
-    asked = Questions("answers", prompts, assumed.question, how.max_new_tokens)
+    asked = Questions("answers", prompts, assumed.question, generated=how.max_new_tokens)
+    shapes, each = (state.shape, base.shape), number(study)
     memory = Memory(
-        weights=storage.dense_bytes(state.shape) + storage.dense_bytes(base.shape),
-        activations=asked.activations(state.shape, 1),
+        weights=sum(demands.read_bytes(shape, each) for shape in shapes),
+        activations=asked.activations(state.shape, 1, each),
     )
     fluent = demands.forward(base.shape, "fluency", prompts, how.max_new_tokens)
     return Demand((asked.part(state.shape), fluent), memory, state.bytes + base.bytes, 0)

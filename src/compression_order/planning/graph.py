@@ -106,7 +106,9 @@ def teacher_state(study: Study, base: State) -> State:
 def context(study: Study, stage: Stage, assumed: Assumed) -> Context:
     """What a method's formulas know of the study around a stage."""
     splits = study.file.splits
-    return Context(stage.on_quantized, splits.train, splits.calibration, study.gpus > 0, assumed)
+    number = evaluations.number(study)
+    on_gpu = study.gpus > 0
+    return Context(stage.on_quantized, splits.train, splits.calibration, on_gpu, number, assumed)
 
 
 def _teacher(study: Study, token: str, base: State, assumed: Assumed) -> Job:
@@ -115,7 +117,7 @@ def _teacher(study: Study, token: str, base: State, assumed: Assumed) -> Job:
     around = context(study, stage, assumed)
     documents, length = formulas.documents(how, around), formulas.length(how, around)
     eight = its.teacher_weights == "int8"
-    demand = demands.teach(teacher, documents, length, how.seq_len, its.top_k, eight)
+    demand = demands.teach(teacher, documents, length, how.seq_len, its.top_k, eight, around.number)
     demand = demands.cached(demand, study.gpus > 0)
     return Job(f"teacher {token}", "teach", "", 1, (BASE,), demand)
 
