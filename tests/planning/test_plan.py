@@ -440,3 +440,23 @@ def test_a_setting_left_to_the_code(token: str, path: str) -> None:
         else:
             entry[key] = default
     assert planned(read)[1] == planned(asked)[1]
+
+
+def test_hours_go_by_what_a_run_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice the rate, half the hours; in the arithmetic of the study."""
+    monkeypatch.chdir(tmp_path)
+    lock = Path("studies", f"{config()['study']}.lock.yaml")
+    lock.parent.mkdir()
+    flags = [f"--study={ROOT / 'config.yaml'}", "--csv=plan.csv"]
+    hours = []
+    for bf16 in (1e11, 2e11):
+        lock.write_text(f"compute: float32\nrates: {{bf16: {bf16}, float32: 9.0e+11}}\n")
+        done = ask("plan", *flags)
+        assert f"{bf16 / 1e9:.0f} GFLOP/s of a job's products, measured" in done.stdout, done.stderr
+        row = next(row for row in rows_of(Path("plan.csv")) if row["job"] == "P")
+        assert row["device"] == "measured"
+        hours.append(float(row["hours"]))
+    assert hours[0] == pytest.approx(2 * hours[1], rel=1e-5)
+    assert "a job's products" not in ask("plan", *flags, "--device=h100-sxm").stdout
+    lock.write_text("compute: bf16")
+    assert "lock.yaml: it does not say" in ask("plan", *flags).stderr

@@ -2,17 +2,20 @@ r"""Estimate what a study will take before anything runs: sizes, operations, mem
 
     compression-order plan --study config.yaml --device cpu-2-cores --utilization 0.3
 
-Needs no weights, no network and no torch. Writes results/<study>/plan.csv: one row per job, part
+Needs no weights, no network and no torch. Where studies/<study>.lock.yaml says how fast this
+machine multiplies, hours go by that (`snakemake studies/<study>.lock.yaml` measures it, in a
+second). Writes results/<study>/plan.csv: one row per job, part
 of a job or total, with figures for one copy of a job. After a run, the measured costs (costs/)
 stand beside the planned ones; before a run these cells are empty.
 """
 
 import argparse
 import math
+import os
 from pathlib import Path
 
 from compression_order.architecture.demands import Assumed
-from compression_order.common import declare, files
+from compression_order.common import arithmetic, declare, files
 from compression_order.common.errors import HarnessError
 from compression_order.common.writing import csv_of_rows
 from compression_order.planning import (
@@ -26,6 +29,7 @@ from compression_order.planning import (
 )
 from compression_order.statistics import normal_power
 from compression_order.study import parse
+from compression_order.study.study import Study
 
 
 def add_flags(parser: declare.Parser) -> None:
@@ -40,7 +44,10 @@ def add_flags(parser: declare.Parser) -> None:
     usual = ", ".join(f"{name} for {where}" for where, name in devices.USUAL.items())
     group.add_argument("--device", help=f"{known} (default: by the study's device, {usual})")
     group.add_argument(
-        "--utilization", type=float, default=0.3, help="share of its peak, 0 to 1 (default: 0.3)"
+        "--utilization",
+        type=float,
+        help=f"share of its peak, 0 to 1 (default: {devices.UTILIZATION}, or {devices.OF_PRODUCTS} "
+        "of what a run measured)",
     )
     declare.add_flags(parser, Assumed, "what the data decide, assumed here")
     add(
@@ -53,7 +60,7 @@ def add_flags(parser: declare.Parser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Refuse numbers out of their range."""
-    if not 0 < args.utilization <= 1:
+    if args.utilization is not None and not 0 < args.utilization <= 1:
         raise HarnessError(
             f"--utilization: {args.utilization} is not a share; give more than 0, at most 1"
         )
@@ -61,13 +68,25 @@ def check(args: argparse.Namespace) -> None:
         raise HarnessError(f"--paired-sd: {args.paired_sd} is no spread; give more than 0")
 
 
+def pace_of(args: argparse.Namespace, asked: Study) -> sheet.Pace:
+    """The device that was asked for; else the products that a run timed; else the usual one."""
+    lock = arithmetic.locked(Path(asked.lock))
+    if args.device or args.architecture or lock is None:
+        name = args.device or devices.USUAL[asked.device]
+        return sheet.Pace(name, devices.named(name), args.utilization or devices.UTILIZATION)
+    chosen = asked.file.compute
+    rate = lock["rates"][lock["compute"] if chosen == arithmetic.AUTO else chosen]
+    workers = asked.gpus or len(os.sched_getaffinity(0))
+    found = devices.measured(rate, workers)
+    return sheet.Pace(devices.MEASURED, found, args.utilization or devices.OF_PRODUCTS)
+
+
 def run(args: argparse.Namespace) -> None:
     """Plan, write, show."""
     check(args)
     assumed = declare.read(Assumed, vars(args))
     asked = parse.read(args.study, files.WORKFLOW)
-    device = args.device or devices.USUAL[asked.device]
-    pace = sheet.Pace(device, devices.named(device), args.utilization)
+    pace = pace_of(args, asked)
     shape = graph.architecture(asked, args.architecture)
     planned = graph.jobs(asked, shape, assumed, files.WORKFLOW)
     path = timetable.critical_path(planned)
