@@ -8,16 +8,19 @@ training program must compute.
 
 import argparse
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from benchmarks import given as data
 from benchmarks.given import Given
 from benchmarks.programs import training
 from benchmarks.sizes import BY_NAME, Sizes
+from benchmarks.ways import WAYS
 from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common import arithmetic, files, process
 from compression_order.evaluation import perplexity
@@ -79,24 +82,27 @@ def faster(model: Any) -> str:
 
 
 @torch.no_grad()
-def references(given: Given) -> dict[str, float]:
-    """The loss of the first batch as each training program has it."""
+def references(given: Given, wanted: Collection[str]) -> dict[str, float]:
+    """The loss of the first batch as training programs have it; see `Way.value`."""
     student, its_teacher = training.student_of(given), training.model_of(given, torch.float32)
-    tight = given.batches[0]
-    whole = tight.padded(data.LENGTH, given.pad)
-    (logits, theirs), (padded, its_padded) = (
-        [m(input_ids=b.ids, attention_mask=b.attention).logits for m in (student, its_teacher)]
-        for b in (tight, whole)
-    )
-    mask = training.counted(tight)
-    labels = tight.labels[:, 1:][mask]
-    z, p = logits[:, :-1][mask], theirs[:, :-1][mask]
+
+    def logits(batch: data.Batch) -> list[Tensor]:
+        models = (student, its_teacher)
+        return [m(input_ids=batch.ids, attention_mask=batch.attention).logits for m in models]
+
+    batch = given.batches[0]
+    mask = training.counted(batch)
+    z, theirs = (found[:, :-1][mask] for found in logits(batch))
+    labels = batch.labels[:, 1:][mask]
     found = {
         "buckets": training.bucket_loss(z, labels, *given.buckets(0)),
-        "vocabulary": training.vocabulary_loss(z, labels, p),
-        "divergence": training.divergence(z, p),
-        "published": training.published_loss(padded, whole.labels, its_padded),
+        "vocabulary": training.vocabulary_loss(z, labels, theirs),
+        "divergence": training.divergence(z, theirs),
     }
+    if "published" in wanted:
+        whole = batch.padded(data.LENGTH, given.pad)
+        z, theirs = logits(whole)
+        found["published"] = training.published_loss(z, whole.labels, theirs)
     return {name: value.item() for name, value in found.items()}
 
 
@@ -109,7 +115,8 @@ def write(name: str, folder: Path) -> None:
     facts = {"sizes": name, "compute": faster(model), **inputs(checkpoint, sizes, folder, model)}
     del model
     (folder / "given.json").write_text(json.dumps(facts))
-    facts["references"] = references(Given(folder))
+    wanted = {way.value for way in WAYS if way.quick or name != "quick"}
+    facts["references"] = references(Given(folder), wanted)
     (folder / "given.json").write_text(json.dumps(facts))
 
 
