@@ -56,7 +56,7 @@ class Costs:
     def record(self) -> dict[str, object]:
         """What the process has taken until now."""
         busy = time.monotonic() - self._began
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        used = resource.getrusage(resource.RUSAGE_SELF)
         record: dict[str, object] = {
             "process": self.process,
             "threads": self.threads,
@@ -64,7 +64,8 @@ class Costs:
             "load_s": round(self.load_s, 3),
             "work_s": round(busy - self.load_s, 3),
             "wall_s": round(self.startup_s + busy, 3),
-            "peak_rss_bytes": peak,
+            "cpu_s": round(used.ru_utime + used.ru_stime, 3),
+            "peak_rss_bytes": used.ru_maxrss * 1024,
         }
         torch = sys.modules.get("torch")
         if torch and torch.cuda.is_initialized():
