@@ -3,6 +3,7 @@
 import re
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 # use the sources beside the rules; a workflow read from a remote host uses those of pip
@@ -136,8 +137,8 @@ def stage_flags(wildcards):
     return sorted([*STUDY.flags(token), *teacher])
 
 
-def every(pattern):
-    """A path of every checkpoint and seed: `every("evaluations/{pipeline}/size.json")`."""
+def every(*patterns):
+    """Input function: paths of every checkpoint and seed, such as "costs/{pipeline}/a.json"."""
     rows = [p for p in STUDY.plan.rows if p not in STUDY.plan.refused]
-    path = f"results/{STUDY.name}/seed{{seed}}/{pattern}"
-    return expand(path, seed=STUDY.seeds, pipeline=rows)
+    paths = [f"results/{STUDY.name}/seed{{seed}}/{pattern}" for pattern in patterns]
+    return lambda wildcards: expand(paths, seed=STUDY.seeds, pipeline=rows)

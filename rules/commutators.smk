@@ -1,6 +1,22 @@
 """Effect of swapping two neighbouring stages: `make commutators`, not part of a table."""
 
-SWAPS = orderings.swaps(p for p in STUDY.plan.rows if p not in STUDY.plan.refused)
+@cache
+def swaps():
+    """Every two pipelines of the study that differ by two neighbouring stages alone."""
+    return orderings.swaps(p for p in STUDY.plan.rows if p not in STUDY.plan.refused)
+
+
+def of_swaps(*paths):
+    """Input function: these paths of every swap and seed."""
+    return lambda wildcards: list(
+        dict.fromkeys(
+            f"results/{STUDY.name}/seed{seed}/"
+            + path.format(first=first, second=second)
+            for path in paths
+            for first, second in swaps()
+            for seed in STUDY.seeds
+        )
+    )
 
 
 rule compare:
@@ -62,16 +78,10 @@ rule commutator_table:
     """One line a pair and seed."""
     input:
         # the script reports a study without a swap
-        records=[
-            f"results/{STUDY.name}/seed{seed}/commutators/{first}~{second}.json"
-            for first, second in SWAPS
-            for seed in STUDY.seeds
-        ],
-        fidelity=[
-            f"results/{STUDY.name}/seed{seed}/evaluations/{pipeline}/fidelity.json"
-            for pipeline in dict.fromkeys(p for pair in SWAPS for p in pair)
-            for seed in STUDY.seeds
-        ],
+        records=of_swaps("commutators/{first}~{second}.json"),
+        fidelity=of_swaps(
+            "evaluations/{first}/fidelity.json", "evaluations/{second}/fidelity.json"
+        ),
         sources=watched.of_script("collect.py"),
     output:
         "results/{study}/commutators.csv",

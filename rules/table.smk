@@ -5,9 +5,7 @@ rule table:
     """One row a pipeline, with scores and their uncertainty; and what each stage changed."""
     input:
         manifests=every("checkpoints/{pipeline}/checkpoint.json"),
-        evaluations=[
-            every(f"evaluations/{{pipeline}}/{score}.json") for score in SCORES
-        ],
+        evaluations=every(*(f"evaluations/{{pipeline}}/{s}.json" for s in SCORES)),
         published=PUBLISHED,
         sources=watched.of_script("table.py"),
     output:
@@ -35,9 +33,7 @@ rule analysis:
     """Interpretation: every comparison with its interval and verdict, also in sentences."""
     input:
         manifests=every("checkpoints/{pipeline}/checkpoint.json"),
-        evaluations=[
-            every(f"evaluations/{{pipeline}}/{score}.json") for score in SCORES
-        ],
+        evaluations=every(*(f"evaluations/{{pipeline}}/{s}.json" for s in SCORES)),
         published=PUBLISHED,
         sources=watched.of_script("findings.py"),
     output:
@@ -48,7 +44,11 @@ rule analysis:
     resources:
         **asked(),
     params:
-        flags=[*STUDY.table_flags(), *STUDY.row_flags()],
+        flags=[
+            *STUDY.table_flags(),
+            *STUDY.row_flags(),
+            *STUDY.comparison_flags(),
+        ],
     shell:
         r"""
         python {input.sources[0]:q} \
