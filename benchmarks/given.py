@@ -110,7 +110,7 @@ def worsen(model: nn.Module) -> None:
     wrong would agree.
     """
     draw = torch.Generator().manual_seed(0)
-    for layer in model.base_model.layers:  # type: ignore[union-attr, operator]
+    for layer in model.base_model.layers:  # type: ignore[union-attr]
         for module in layer.modules():
             if isinstance(module, nn.Linear):
                 scales = 1 + 0.03 * torch.randn(module.weight.shape[0], 1, generator=draw)

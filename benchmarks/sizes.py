@@ -38,5 +38,5 @@ class Sizes:
 
 
 FULL = Sizes(batch=4, steps=4, windows=8, questions={"openbookqa": 30, "siqa": 15})
-QUICK = Sizes(batch=2, steps=2, windows=3, questions={"openbookqa": 8, "siqa": 4})
+QUICK = Sizes(batch=2, steps=2, windows=2, questions={"openbookqa": 8, "siqa": 4})
 BY_NAME = {"full": FULL, "quick": QUICK}

@@ -157,7 +157,7 @@ def trainer(given: Given, gauge: Gauge, dtype: str) -> dict[str, Any]:
 
     torch.set_num_threads(1)
 
-    class Distil(_InOrder, Trainer):  # type: ignore[misc]
+    class Distil(_InOrder, Trainer):
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any
         ) -> Any:
@@ -186,7 +186,7 @@ def gkd(given: Given, gauge: Gauge, dtype: str) -> dict[str, Any]:
 
     torch.set_num_threads(1)
 
-    class InOrder(_InOrder, GKDTrainer):  # type: ignore[misc]
+    class InOrder(_InOrder, GKDTrainer):
         pass
 
     def collate(rows: list[dict[str, int]]) -> dict[str, Tensor]:
@@ -296,7 +296,7 @@ def measure_loss(
     gauge.mark()
     with torch.autocast("cpu", torch.bfloat16):
         loss = loss_of(drawn.hidden, drawn.weight)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     gauge.mark()
     above = peak_bytes() - before
     return {"units": len(drawn.hidden), "value": loss.item(), "peak_bytes": above}

@@ -18,6 +18,7 @@ RESULTS = ROOT / "benchmarks/results"
 FIGURE = "performance.svg"
 WIDTH, ROW = 420, 24  # pixels: of a plot, of one program
 TICKS = (0.5, 1, 2, 4, 8)
+GOAL = "#2da44e"
 
 HEAD = """\
 # Speed and memory beside other programs
@@ -170,19 +171,21 @@ def _plain(arithmetic: str) -> str:
     return {"bfloat16": "bf16"}.get(arithmetic, arithmetic)
 
 
-def points(machine: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every program of a machine with the ratio of speed, its interval and the goal."""
-    titles = {comparison.name: comparison.title for comparison in COMPARISONS}
-    found = machine["full"]["comparisons"]
-    entries = ((way, found.get(way.comparison, {}).get(way.name)) for way in WAYS)
+def points(machines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every other program with the ratio of speed, its interval and the goal."""
+    titles = {comparison.name: comparison.title.partition(",")[0] for comparison in COMPARISONS}
+    several = len(machines) > 1
     return [
         {
-            "program": f"{titles[way.comparison].partition(',')[0]}: {way.label}",
+            "program": f"{titles[way.comparison]}: {way.label}"
+            + (f" ({machine['kind']})" if several else ""),
             "told": f"{its['speed']['median']:.2f}",
             "goal": way.goal,
             **{name: its["speed"][name] for name in ("median", "low", "high")},
         }
-        for way, its in entries
+        for way in WAYS
+        for machine in machines
+        for its in [machine["full"]["comparisons"].get(way.comparison, {}).get(way.name)]
         if its and not way.function.startswith("ours:")
     ]
 
@@ -190,21 +193,22 @@ def points(machine: Mapping[str, Any]) -> list[dict[str, Any]]:
 def draw(machines: list[dict[str, Any]]) -> str:
     """The figure as SVG. Equal results give equal bytes: no place depends on a machine's fonts."""
     config = {"background": PAPER, "font": "Arial, Helvetica, sans-serif", "view": {"stroke": None}}
-    charts = [chart(machine["kind"], points(machine)) for machine in machines]
-    padding = {"left": 370, "top": 10, "right": 60, "bottom": 10}
-    both = alt.vconcat(*charts).properties(padding=padding, autosize="none")
-    spec = {**both.to_dict(), "config": config}
+    kinds = writing.listed([machine["kind"] for machine in machines])
+    spec = {**chart(kinds, points(machines)).to_dict(), "config": config}
     version = alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
     drawn: str = vl_convert.vegalite_to_svg(spec, vl_version=version)
     head, end, rest = drawn.partition(">")
     return f"{head}{end}{DARK}{rest}\n"
 
 
-def chart(kind: str, its: list[dict[str, Any]]) -> alt.LayerChart:
+def chart(kinds: str, its: list[dict[str, Any]]) -> alt.LayerChart:
     """How many times as fast ours is: a point, an interval and perhaps a goal a program."""
     plain = {"domain": False, "ticks": False, "labelFontSize": 13, "labelColor": INK}
     ends = [min(TICKS[0], *(i["low"] for i in its)), max(TICKS[-1], *(i["high"] for i in its))]
-    axis = alt.Axis(format="~g", values=TICKS, gridColor=GRID, labelPadding=8, **plain)
+    axis = alt.Axis(
+        format="~g", values=TICKS, gridColor=GRID, labelPadding=8,
+        labelFlush=False, labelOverlap=False, **plain,
+    )  # fmt: skip
     scale = alt.Scale(type="log", domain=ends, nice=False)
     low, middle, goal = (
         alt.X(f"{name}:Q", scale=scale, axis=axis, title=None) for name in ("low", "median", "goal")
@@ -213,14 +217,20 @@ def chart(kind: str, its: list[dict[str, Any]]) -> alt.LayerChart:
     base = alt.Chart(alt.InlineData(values=its)).encode(y=y)
     interval = base.mark_rule(strokeWidth=3, color=MARK).encode(x=low, x2="high:Q")
     point = base.mark_point(filled=True, size=80, color=MARK, opacity=1).encode(x=middle)
-    wanted = base.mark_tick(thickness=3, size=16, color="#2da44e").encode(x=goal)
+    wanted = (
+        base.transform_filter("datum.goal")
+        .mark_tick(thickness=3, size=16, color=GOAL)
+        .encode(x=goal)
+    )
     told = base.mark_text(align="left", fontSize=13, color=INK).encode(
         text="told:N", x=alt.value(WIDTH + 12)
     )
     title = alt.TitleParams(
-        f"ours is faster by, {kind}",
-        anchor="start", color=INK, fontSize=14, fontWeight="normal", offset=14,
+        f"How many times as fast ours is: {kinds}",
+        anchor="start", frame="group", color=INK, fontSize=14, fontWeight="normal", offset=14,
     )  # fmt: skip
+    longest = max(len(i["program"]) for i in its)
+    padding = {"left": 20 + 7 * longest, "top": 42, "right": 60, "bottom": 30}
     return alt.layer(interval, wanted, point, told).properties(
-        title=title, width=WIDTH, height=ROW * len(its)
+        title=title, width=WIDTH, height=ROW * len(its), padding=padding, autosize="none"
     )
