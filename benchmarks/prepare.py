@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks import given as data
 from benchmarks.given import Given
-from benchmarks.programs import training
+from benchmarks.programs import losses, training
 from benchmarks.sizes import BY_NAME, Sizes
 from benchmarks.ways import WAYS
 from compression_order.checkpoint.stored import Checkpoint
@@ -91,18 +91,18 @@ def references(given: Given, wanted: Collection[str]) -> dict[str, float]:
         return [m(input_ids=batch.ids, attention_mask=batch.attention).logits for m in models]
 
     batch = given.batches[0]
-    mask = training.counted(batch)
+    mask = losses.counted(batch)
     z, theirs = (found[:, :-1][mask] for found in logits(batch))
     labels = batch.labels[:, 1:][mask]
     found = {
-        "buckets": training.bucket_loss(z, labels, *given.buckets(0)),
-        "vocabulary": training.vocabulary_loss(z, labels, theirs),
-        "divergence": training.divergence(z, theirs),
+        "buckets": losses.bucket_loss(z, labels, *given.buckets(0)),
+        "vocabulary": losses.vocabulary_loss(z, labels, theirs),
+        "divergence": losses.divergence(z, theirs),
     }
     if "published" in wanted:
         whole = batch.padded(data.LENGTH, given.pad)
         z, theirs = logits(whole)
-        found["published"] = training.published_loss(z, whole.labels, theirs)
+        found["published"] = losses.published_loss(z, whole.labels, theirs)
     return {name: value.item() for name, value in found.items()}
 
 

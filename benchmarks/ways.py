@@ -140,7 +140,7 @@ WAYS: tuple[Way, ...] = (
     *_training("published", "script of arXiv 2511.19495", "published", 6.0),
     Way("loss", OURS, "ours", "ours:loss", "loss", 0.02, arithmetic="bfloat16"),
     Way(
-        "loss", "plain", "autograd over all logits", "training:loss", "loss", 0.02,
+        "loss", "plain", "autograd over all logits", "losses:loss", "loss", 0.02,
         arithmetic="bfloat16",
     ),
     *_ours("perplexity", "perplexity", 0.02),

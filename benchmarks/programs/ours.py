@@ -75,11 +75,11 @@ def distillation(given: Given, gauge: Gauge, other: bool = False) -> dict[str, A
 
 def loss(given: Given, gauge: Gauge) -> dict[str, Any]:
     """The loss of one batch over a large vocabulary and its gradient; the value is the loss."""
-    from benchmarks.programs import training
+    from benchmarks.programs import losses as plain
     from compression_order.training import losses
 
     begin(given)
-    drawn = training.drawn_loss(given.sizes)
+    drawn = plain.drawn_loss(given.sizes)
 
     def of(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         per_token = losses.distillation(
@@ -87,7 +87,7 @@ def loss(given: Given, gauge: Gauge) -> dict[str, Any]:
         )
         return losses.chunked(hidden, weight, per_token) / len(hidden)
 
-    return training.measure_loss(drawn, of, gauge)
+    return plain.measure_loss(drawn, of, gauge)
 
 
 def perplexity(given: Given, gauge: Gauge, other: bool = False) -> dict[str, Any]:

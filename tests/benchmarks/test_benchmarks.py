@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks import gauge, given, machine, run, summary
-from benchmarks.programs import training
+from benchmarks.programs import losses as plain
 from benchmarks.ways import COMPARISONS, OURS, WAYS, Way
 from compression_order.architecture import shapes
 from compression_order.common.errors import HarnessError
@@ -174,14 +174,14 @@ def test_the_loss_of_the_peers_is_ours():
     settings = Settings(temperature=given.TEMPERATURE, alpha=given.ALPHA)
     ours = losses.distillation(labels, ids, log_probs, settings.temperature, settings.alpha)
     value, _ = ours(logits, slice(0, 5))
-    theirs = training.bucket_loss(logits, labels, ids, log_probs)
+    theirs = plain.bucket_loss(logits, labels, ids, log_probs)
     assert torch.allclose(value / 5, theirs, rtol=1e-5)
     # all ids in their own buckets: the divergence over the whole vocabulary
     every = torch.arange(50).expand(5, -1)
     empty = torch.full((5, 1), -80.0)
     scores = torch.randn(5, 50)
     whole = (scores / given.TEMPERATURE).log_softmax(-1)
-    full = training.vocabulary_loss(logits, labels, scores)
+    full = plain.vocabulary_loss(logits, labels, scores)
     cut = losses.distillation(labels, every, torch.cat([whole, empty], -1), given.TEMPERATURE, 0.5)
     assert torch.allclose(cut(logits, slice(0, 5))[0] / 5, full, rtol=1e-4)
 
