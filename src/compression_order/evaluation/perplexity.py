@@ -134,6 +134,11 @@ class Reference:
         """[n, vocabulary]: the base's logits at some tokens of a sequence."""
         return (self.states[sequence][rows] @ self.head.T).float()
 
+    def of(self, places: Sequence[int]) -> "Reference":
+        """Some sequences, joined to one."""
+        joined = torch.cat([self.states[place] for place in places])
+        return Reference(self.head, (joined,), self.digest)
+
     def to(self, device: torch.device) -> "Reference":
         """The same on a device."""
         states = tuple(states.to(device) for states in self.states)
@@ -166,7 +171,8 @@ def reference(model: PreTrainedModel, sample: Sample) -> Reference:
     """Run the base model over a sample."""
     found = {
         place: predicting(sample, place, states).cpu().clone()
-        for place, states in forward.states(model, sample.sequences)
+        for batch in forward.states(model, sample.sequences)
+        for place, states in batch.items()
     }
     head = model.get_output_embeddings().weight.detach().cpu()
     return Reference(head, tuple(found[place] for place in sorted(found)), sample.digest)
@@ -215,18 +221,26 @@ def score(
         )
     head = model.get_output_embeddings().weight.detach()
     found: dict[int, Tensor] = {}
-    for place, states in forward.states(model, sample.sequences):
-        targets = torch.tensor(sample.sequences[place][sample.context :], device=states.device)
-        rows = predicting(sample, place, states)
-        found[place] = _of_sequence(rows, head, targets, against, place).cpu()
+    for batch in forward.states(model, sample.sequences):
+        states = torch.cat([predicting(sample, place, its) for place, its in batch.items()])
+        ids = [token for place in batch for token in sample.sequences[place][sample.context :]]
+        counts = [len(sample.sequences[place]) - sample.context for place in batch]
+        targets = torch.tensor(ids, device=states.device)
+        tokens = _of_tokens(states, head, targets, against and against.of(list(batch)))
+        found |= dict(zip(batch, tokens.cpu().split(counts, dim=1), strict=True))
         told(len(found))
     return _scores([found[place] for place in sorted(found)], against is not None)
 
 
-def _of_sequence(
-    states: Tensor, head: Tensor, targets: Tensor, against: Reference | None, place: int
-) -> Tensor:
-    """[3, tokens]: loss, KL from base and agreement of every predicted token, float64."""
+def _of_tokens(states: Tensor, head: Tensor, targets: Tensor, against: Reference | None) -> Tensor:
+    """[3, tokens]: loss, KL from base and agreement of every predicted token, float64.
+
+    Args:
+        states: [tokens, width], what predicts them.
+        head: [vocabulary, width].
+        targets: [tokens].
+        against: the base on these tokens as one sequence.
+    """
     parts = []
     for rows in forward.chunks(len(states)):
         logits = (states[rows] @ head.T).float()
@@ -234,7 +248,7 @@ def _of_sequence(
         if against is None:
             parts.append(torch.stack([loss, loss * 0, loss * 0]))
             continue
-        base = against.logits(place, rows)
+        base = against.logits(0, rows)
         agreement = (base.argmax(-1) == logits.argmax(-1)).double()
         parts.append(torch.stack([loss, token_kl(logits, base), agreement]))
     return torch.cat(parts, 1)

@@ -48,8 +48,8 @@ def states(
     sequences: Sequence[Sequence[int]],
     attended: Sequence[int] = (),
     most: int = TOKENS,
-) -> Iterator[tuple[int, Tensor]]:
-    """What the head multiplies, sequence after sequence, batch after batch.
+) -> Iterator[dict[int, Tensor]]:
+    """What the head multiplies, batch after batch.
 
     Args:
         model: in evaluation mode.
@@ -59,7 +59,7 @@ def states(
         most: see `batches`.
 
     Yields:
-        The place of a sequence, and its last hidden states, [length, width].
+        Of each sequence of a batch, by its place: its last hidden states, [length, width].
     """
     lengths = list(map(len, sequences))
     for places in batches(lengths, most):
@@ -72,11 +72,13 @@ def states(
             found = model.base_model(
                 input_ids=ids, attention_mask=mask, use_cache=False
             ).last_hidden_state
-        for place, rows in zip(places, found, strict=True):
-            yield place, rows[: lengths[place]]
+        yield {place: rows[: lengths[place]] for place, rows in zip(places, found, strict=True)}
 
 
 def chunks(count: int) -> Iterator[slice]:
-    """Slices of at most `CHUNK` of that many tokens."""
+    """Slices of at most `CHUNK` of that many tokens: give it those of a batch, not of a sequence.
+
+    Logits of many different sizes would leave holes in memory, as much again as is used.
+    """
     for begin in range(0, count, CHUNK):
         yield slice(begin, min(begin + CHUNK, count))

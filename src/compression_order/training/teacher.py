@@ -129,21 +129,26 @@ def write(
         )
     head = model.get_output_embeddings().weight[:vocabulary]
     narrow = torch.uint16 if vocabulary <= 2**16 else torch.int32
-    found: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
+    found: dict[int, tuple[Tensor, ...]] = {}
     progress = Progress(label, "document", len(documents))
     ids_of = [document.ids for document in documents]
     attended = [len(document.ids) - document.padding for document in documents]
-    for place, states in forward.states(model, ids_of, attended):
-        counted = states[documents[place].loss_positions()]
+    counts = [len(document.loss_positions()) for document in documents]
+    for batch in forward.states(model, ids_of, attended):
+        counted = torch.cat(
+            [its[documents[place].loss_positions()] for place, its in batch.items()]
+        )
+        parts = []
         for rows in forward.chunks(len(counted)):
             with torch.no_grad():
                 ids, top, tail = outputs(counted[rows] @ head.T, k)
-            kept = (ids.to(narrow).cpu(), top.to(torch.float16).cpu(), tail.cpu())
-            found.setdefault(place, []).append(kept)
+            parts.append((ids.to(narrow).cpu(), top.to(torch.float16).cpu(), tail.cpu()))
+        whole = [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
+        split = [tensor.split([counts[place] for place in batch]) for tensor in whole]
+        found |= dict(zip(batch, zip(*split, strict=True), strict=True))
         progress.update(len(found))
-    parts = [part for place in range(len(documents)) for part in found[place]]
-    ids, top, tail = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-    counts = [len(document.loss_positions()) for document in documents]
+    ordered = [found[place] for place in range(len(documents))]
+    ids, top, tail = (torch.cat(tensors) for tensors in zip(*ordered, strict=True))
     tensors = {
         "ids": ids,
         "log_probs": top,
