@@ -77,14 +77,27 @@ def every_core(wildcards):
         return 1
 
 
+def sources_of(script):
+    """The digest of the sources that determine a script's result."""
+    return watched.digest(watched.of_script(script))
+
+
 def stage_sources(wildcards):
-    """The sources that determine a stage's result."""
-    return watched.of_stage(STUDY, wildcards.pipeline)
+    """The digest of the sources that determine a stage's result."""
+    return watched.digest(watched.of_stage(STUDY, wildcards.pipeline))
 
 
 def sources_of_reader(script, modules=()):
-    """Input function: the sources of a script that loads the checkpoint of a pipeline."""
-    return lambda w: watched.of_reader(STUDY, w.pipeline, script, modules)
+    """Params function: the same of a script that loads the checkpoint of a pipeline."""
+    return lambda w: watched.digest(
+        watched.of_reader(STUDY, w.pipeline, script, modules)
+    )
+
+
+def stage_script(wildcards):
+    """The script of a pipeline's last stage."""
+    kind = STUDY.stages[orderings.last(wildcards.pipeline)].kind
+    return of_workflow(f"src/{kind}.py")
 
 
 def stage_method(wildcards):
@@ -142,3 +155,22 @@ def every(*patterns):
     rows = [p for p in STUDY.plan.rows if p not in STUDY.plan.refused]
     paths = [f"results/{STUDY.name}/seed{{seed}}/{pattern}" for pattern in patterns]
     return lambda wildcards: expand(paths, seed=STUDY.seeds, pipeline=rows)
+
+
+@cache
+def swaps():
+    """Every two pipelines of the study that differ by two neighbouring stages alone."""
+    return orderings.swaps(p for p in STUDY.plan.rows if p not in STUDY.plan.refused)
+
+
+def of_swaps(*paths):
+    """Input function: these paths of every swap and seed."""
+    return lambda wildcards: list(
+        dict.fromkeys(
+            f"results/{STUDY.name}/seed{seed}/"
+            + path.format(first=first, second=second)
+            for path in paths
+            for first, second in swaps()
+            for seed in STUDY.seeds
+        )
+    )

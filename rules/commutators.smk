@@ -1,23 +1,5 @@
 """Effect of swapping two neighbouring stages: `make commutators`, not part of a table."""
 
-@cache
-def swaps():
-    """Every two pipelines of the study that differ by two neighbouring stages alone."""
-    return orderings.swaps(p for p in STUDY.plan.rows if p not in STUDY.plan.refused)
-
-
-def of_swaps(*paths):
-    """Input function: these paths of every swap and seed."""
-    return lambda wildcards: list(
-        dict.fromkeys(
-            f"results/{STUDY.name}/seed{seed}/"
-            + path.format(first=first, second=second)
-            for path in paths
-            for first, second in swaps()
-            for seed in STUDY.seeds
-        )
-    )
-
 
 rule compare:
     """KL divergence between two checkpoints, both ways."""
@@ -32,13 +14,7 @@ rule compare:
         ),
         text=STUDY.held_out,
         splits="results/{study}/splits.json",
-        sources=lambda w: sorted(
-            {
-                path
-                for pipeline in (w.first, w.second)
-                for path in watched.of_reader(STUDY, pipeline, "compare.py")
-            }
-        ),
+        script=of_workflow("src/compare.py"),
         lock=LOCK,
         arithmetic=ARITHMETIC,
     output:
@@ -53,9 +29,13 @@ rule compare:
         gpu=STUDY.gpus,
     params:
         flags=STUDY.document_flags(),
+        sources=lambda w: [
+            watched.digest(watched.of_reader(STUDY, pipeline, "compare.py"))
+            for pipeline in (w.first, w.second)
+        ],
     shell:
         r"""
-        python {input.sources[0]:q} \
+        python {input.script:q} \
             --first results/{wildcards.study}/seed{wildcards.seed}/checkpoints/{wildcards.first:q} \
             --second results/{wildcards.study}/seed{wildcards.seed}/checkpoints/{wildcards.second:q} \
             --text {input.text:q} \
@@ -82,7 +62,7 @@ rule commutator_table:
         fidelity=of_swaps(
             "evaluations/{first}/fidelity.json", "evaluations/{second}/fidelity.json"
         ),
-        sources=watched.of_script("collect.py"),
+        script=of_workflow("src/collect.py"),
     output:
         "results/{study}/commutators.csv",
     log:
@@ -91,9 +71,10 @@ rule commutator_table:
         **asked(),
     params:
         study=f"--study={STUDY.name}",
+        sources=sources_of("collect.py"),
     shell:
         r"""
-        python {input.sources[0]:q} commutators \
+        python {input.script:q} commutators \
             {params.study:q} \
             --records {input.records:q} \
             --out {output:q} \

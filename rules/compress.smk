@@ -10,7 +10,7 @@ rule base:
     input:
         manifest=f"{STUDY.model}/asset.json",
         model=ancient(f"{STUDY.model}/model.safetensors"),
-        sources=watched.of_script("base.py"),
+        script=of_workflow("src/base.py"),
         lock=LOCK,
     output:
         manifest="results/{study}/seed{seed}/checkpoints/base/checkpoint.json",
@@ -21,9 +21,10 @@ rule base:
         **asked("base"),
     params:
         model=folder_of("manifest"),
+        sources=sources_of("base.py"),
     shell:
         r"""
-        python {input.sources[0]:q} \
+        python {input.script:q} \
             --model {params.model:q} \
             --seed {wildcards.seed} \
             --threads {threads} \
@@ -41,7 +42,7 @@ rule teach:
         model=ancient(f"{BASE}/model.safetensors"),
         text=STUDY.chat,
         splits="results/{study}/splits.json",
-        sources=watched.of_script("teach.py"),
+        script=of_workflow("src/teach.py"),
         lock=LOCK,
         arithmetic=ARITHMETIC,
     output:
@@ -56,9 +57,10 @@ rule teach:
     params:
         student=folder_of("manifest"),
         flags=lambda w: STUDY.teacher_flags(w.token),
+        sources=sources_of("teach.py"),
     shell:
         r"""
-        python {input.sources[0]:q} \
+        python {input.script:q} \
             --student {params.student:q} \
             --text {input.text:q} \
             --splits {input.splits:q} \
@@ -78,7 +80,7 @@ rule compress:
         model=parent_weights,
         text=STUDY.chat,
         splits="results/{study}/splits.json",
-        sources=stage_sources,
+        script=stage_script,
         lock=stage_lock,
         arithmetic=ARITHMETIC,
     output:
@@ -96,9 +98,10 @@ rule compress:
         launcher=lambda w: environments.launcher(stage_method(w), stage_devices(w)),
         parent=parent_folder,
         flags=stage_flags,
+        sources=stage_sources,
     shell:
         r"""
-        {params.launcher} {input.sources[0]:q} \
+        {params.launcher} {input.script:q} \
             --parent {params.parent:q} \
             --pipeline {wildcards.pipeline:q} \
             --text {input.text:q} \

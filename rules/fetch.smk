@@ -4,7 +4,7 @@
 rule device:
     """Check that the study's device exists before anything is fetched."""
     input:
-        sources=ancient([of_workflow("src/device.py")]),
+        script=ancient(of_workflow("src/device.py")),
     output:
         "results/{study}/device.json",
     log:
@@ -16,7 +16,7 @@ rule device:
         device=STUDY.device,
     shell:
         r"""
-        python {input.sources[0]:q} \
+        python {input.script:q} \
             --device {params.device} \
             --out {output:q} \
             2>&1 | tee {log:q}
@@ -27,7 +27,7 @@ rule fetch:
     """Download one archive; its sha256 is the contract, so no source is an input."""
     input:
         device=DEVICE,
-        sources=ancient([of_workflow("src/fetch.py")]),
+        script=ancient(of_workflow("src/fetch.py")),
     output:
         "assets/packages/{file}",
     log:
@@ -37,7 +37,7 @@ rule fetch:
         flags=lambda w: STUDY.fetch_flags(w.file),
     shell:
         r"""
-        python {input.sources[0]:q} packages \
+        python {input.script:q} packages \
             {params.flags:q} \
             --out {output:q} \
             2>&1 | tee {log:q}
@@ -48,7 +48,7 @@ rule fetch_hub:
     """Link one hub repository at its pinned commit; the commit is the contract."""
     input:
         device=DEVICE,
-        sources=ancient([of_workflow("src/fetch.py")]),
+        script=ancient(of_workflow("src/fetch.py")),
     output:
         "assets/hub/{kind}/{owner}/{repository}/{revision}/asset.json",
     log:
@@ -62,7 +62,7 @@ rule fetch_hub:
         patterns=lambda w, output: STUDY.hub_flags(str(Path(output[0]).parent)),
     shell:
         r"""
-        python {input.sources[0]:q} hub \
+        python {input.script:q} hub \
             --kind {wildcards.kind} \
             --repository {wildcards.owner}/{wildcards.repository} \
             --revision {wildcards.revision} \
@@ -76,7 +76,7 @@ rule fetch_github:
     """Fetch files of one GitHub repository at its pinned commit; the commit is the contract."""
     input:
         device=DEVICE,
-        sources=ancient([of_workflow("src/fetch.py")]),
+        script=ancient(of_workflow("src/fetch.py")),
     output:
         "assets/github/{owner}/{repository}/{revision}/asset.json",
     log:
@@ -89,7 +89,7 @@ rule fetch_github:
         patterns=lambda w, output: STUDY.hub_flags(str(Path(output[0]).parent)),
     shell:
         r"""
-        python {input.sources[0]:q} github \
+        python {input.script:q} github \
             --repository {wildcards.owner}/{wildcards.repository} \
             --revision {wildcards.revision} \
             {params.patterns:q} \

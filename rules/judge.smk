@@ -13,7 +13,7 @@ if STUDY.judge:
             base_model=ancient(f"{BASE}/model.safetensors"),
             text=STUDY.judged_text,
             splits="results/{study}/splits.json",
-            sources=sources_of_reader("answers.py"),
+            script=of_workflow("src/answers.py"),
             lock=LOCK,
             arithmetic=ARITHMETIC,
         output:
@@ -27,9 +27,10 @@ if STUDY.judge:
             checkpoint=folder_of("manifest"),
             reference=folder_of("base"),
             flags=STUDY.answer_flags(),
+            sources=sources_of_reader("answers.py"),
         shell:
             r"""
-            python {input.sources[0]:q} \
+            python {input.script:q} \
                 --checkpoint {params.checkpoint:q} \
                 --reference {params.reference:q} \
                 --text {input.text:q} \
@@ -44,7 +45,7 @@ if STUDY.judge:
     rule judge_steps:
         """The judge's evaluation steps, the same for every answer."""
         input:
-            sources=watched.of_script("judge.py"),
+            script=of_workflow("src/judge.py"),
             lock=of_workflow("envs/judge.lock"),
         output:
             "results/{study}/judge/steps.json",
@@ -54,9 +55,10 @@ if STUDY.judge:
         localrule: True
         params:
             flags=STUDY.judge_flags(),
+            sources=sources_of("judge.py"),
         shell:
             r"""
-            "$PYTHON_JUDGE" {input.sources[0]:q} steps \
+            "$PYTHON_JUDGE" {input.script:q} steps \
                 {params.flags:q} \
                 --out {output:q} \
                 2>&1 | tee {log:q}
@@ -69,7 +71,7 @@ if STUDY.judge:
             steps="results/{study}/judge/steps.json",
             text=STUDY.judged_text,
             splits="results/{study}/splits.json",
-            sources=watched.of_script("judge.py"),
+            script=of_workflow("src/judge.py"),
             lock=of_workflow("envs/judge.lock"),
         output:
             "results/{study}/seed{seed}/evaluations/{pipeline}/judge.json",
@@ -78,9 +80,10 @@ if STUDY.judge:
         localrule: True
         params:
             flags=[*STUDY.judge_flags(), *STUDY.prompt_flags()],
+            sources=sources_of("judge.py"),
         shell:
             r"""
-            "$PYTHON_JUDGE" {input.sources[0]:q} verdicts \
+            "$PYTHON_JUDGE" {input.script:q} verdicts \
                 --answers {input.answers:q} \
                 --steps {input.steps:q} \
                 --text {input.text:q} \

@@ -8,7 +8,7 @@ rule reference:
         model=ancient(f"{BASE}/model.safetensors"),
         text=STUDY.held_out,
         splits="results/{study}/splits.json",
-        sources=watched.of_script("reference.py"),
+        script=of_workflow("src/reference.py"),
         lock=LOCK,
         arithmetic=ARITHMETIC,
     output:
@@ -21,9 +21,10 @@ rule reference:
     params:
         model=folder_of("manifest"),
         flags=STUDY.document_flags(),
+        sources=sources_of("reference.py"),
     shell:
         r"""
-        python {input.sources[0]:q} \
+        python {input.script:q} \
             --model {params.model:q} \
             --text {input.text:q} \
             --splits {input.splits:q} \
@@ -41,16 +42,17 @@ if STUDY.file.evaluations.nltk:
         """Extract NLTK's sentence boundaries from their package."""
         input:
             archive=ancient(STUDY.archive(STUDY.file.evaluations.nltk.package)),
-            sources=watched.of_script("prepare_text.py"),
+            script=of_workflow("src/prepare_text.py"),
         output:
             hub_tasks.PUNKT,
         log:
             "logs/nltk.log",
         params:
             flags=STUDY.source_flags(STUDY.file.evaluations.nltk),
+            sources=sources_of("prepare_text.py"),
         shell:
             r"""
-            python {input.sources[0]:q} \
+            python {input.script:q} \
                 --form punkt \
                 {params.flags:q} \
                 --out {output:q} \
@@ -69,7 +71,7 @@ rule measure:
         text=STUDY.held_out,
         splits="results/{study}/splits.json",
         read=STUDY.measured_files(),
-        sources=sources_of_reader("measure.py", STUDY.scoring_modules()),
+        script=of_workflow("src/measure.py"),
         lock=LOCK,
         arithmetic=ARITHMETIC,
     output:
@@ -84,9 +86,10 @@ rule measure:
         gpu=STUDY.gpus,
     params:
         flags=STUDY.measure_flags(),
+        sources=sources_of_reader("measure.py", STUDY.scoring_modules()),
     shell:
         r"""
-        python {input.sources[0]:q} \
+        python {input.script:q} \
             --checkpoint results/{wildcards.study}/seed{wildcards.seed}/checkpoints/{wildcards.pipeline:q} \
             --documents {input.text:q} \
             --splits {input.splits:q} \

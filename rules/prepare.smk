@@ -6,7 +6,7 @@ rule make_model:
     input:
         text=STUDY.chat,
         splits=f"results/{STUDY.name}/splits.json",
-        sources=watched.of_script("make_model.py"),
+        script=of_workflow("src/make_model.py"),
         lock=LOCK,
     output:
         manifest="assets/models/{model}/asset.json",
@@ -20,9 +20,10 @@ rule make_model:
     params:
         folder=lambda w, output: str(Path(output.manifest).parent),
         flags=lambda w: STUDY.made_flags(w.model),
+        sources=sources_of("make_model.py"),
     shell:
         r"""
-        python {input.sources[0]:q} \
+        python {input.script:q} \
             --text {input.text:q} \
             --splits {input.splits:q} \
             --threads {threads} \
@@ -36,7 +37,7 @@ rule prepare_model:
     """Convert a packaged or fetched model to a plain bf16 checkpoint."""
     input:
         source=lambda w: ancient(STUDY.source_file(STUDY.models[w.model])),
-        sources=watched.of_script("prepare_model.py"),
+        script=of_workflow("src/prepare_model.py"),
         lock=LOCK,
     output:
         manifest="assets/models/{model}/asset.json",
@@ -50,9 +51,10 @@ rule prepare_model:
     params:
         folder=lambda w, output: str(Path(output.manifest).parent),
         flags=lambda w: STUDY.model_flags(w.model),
+        sources=sources_of("prepare_model.py"),
     shell:
         r"""
-        python {input.sources[0]:q} \
+        python {input.script:q} \
             {params.flags:q} \
             --threads {threads} \
             --out {params.folder:q} \
@@ -64,7 +66,7 @@ rule prepare_text:
     """Extract one text from its archive."""
     input:
         source=lambda w: ancient(STUDY.source_file(STUDY.file.text[w.text])),
-        sources=watched.of_script("prepare_text.py"),
+        script=of_workflow("src/prepare_text.py"),
     output:
         "assets/text/{text}.jsonl",
     log:
@@ -73,9 +75,10 @@ rule prepare_text:
         **asked(),
     params:
         flags=lambda w: STUDY.source_flags(STUDY.file.text[w.text]),
+        sources=sources_of("prepare_text.py"),
     shell:
         r"""
-        python {input.sources[0]:q} \
+        python {input.script:q} \
             {params.flags:q} \
             --out {output:q} \
             2>&1 | tee {log:q}
@@ -87,7 +90,7 @@ rule split_text:
     input:
         text=STUDY.chat,
         held_out=STUDY.held_out,
-        sources=watched.of_script("split_text.py"),
+        script=of_workflow("src/split_text.py"),
     output:
         "results/{study}/splits.json",
     log:
@@ -95,9 +98,10 @@ rule split_text:
     localrule: True
     params:
         flags=STUDY.split_flags(),
+        sources=sources_of("split_text.py"),
     shell:
         r"""
-        python {input.sources[0]:q} \
+        python {input.script:q} \
             --text {input.text:q} \
             --held-out-text {input.held_out:q} \
             {params.flags:q} \
@@ -110,7 +114,7 @@ rule lock:
     """Time the study's products in bf16 and float32, once; `compute: auto` goes by the answer."""
     input:
         manifest=ancient(f"{STUDY.model}/asset.json"),
-        sources=ancient([of_workflow("src/lock.py")]),
+        script=ancient(of_workflow("src/lock.py")),
     output:
         STUDY.lock,
     log:
@@ -123,7 +127,7 @@ rule lock:
         flags=STUDY.lock_flags(),
     shell:
         r"""
-        python {input.sources[0]:q} \
+        python {input.script:q} \
             {params.flags:q} \
             --out {output:q} \
             2>&1 | tee {log:q}

@@ -8,7 +8,7 @@ rule serve:
         model=ancient(
             "results/{study}/seed{seed}/checkpoints/{pipeline}/model.safetensors"
         ),
-        sources=sources_of_reader("serve.py"),
+        script=of_workflow("src/serve.py"),
         lock=LOCK,
     output:
         "results/{study}/seed{seed}/costs/{pipeline}/serving.json",
@@ -20,9 +20,10 @@ rule serve:
         gpu=STUDY.gpus,
     params:
         flags=STUDY.serving_flags(),
+        sources=sources_of_reader("serve.py"),
     shell:
         r"""
-        python {input.sources[0]:q} \
+        python {input.script:q} \
             --checkpoint results/{wildcards.study}/seed{wildcards.seed}/checkpoints/{wildcards.pipeline:q} \
             --threads {threads} \
             {params.flags:q} \
@@ -42,7 +43,7 @@ rule serving_table:
     input:
         # the script reports a study without a `serving` entry
         records=every("costs/{pipeline}/serving.json") if STUDY.serving_flags() else [],
-        sources=watched.of_script("collect.py"),
+        script=of_workflow("src/collect.py"),
     output:
         "results/{study}/serving.csv",
     log:
@@ -51,9 +52,10 @@ rule serving_table:
         **asked(),
     params:
         study=f"--study={STUDY.name}",
+        sources=sources_of("collect.py"),
     shell:
         r"""
-        python {input.sources[0]:q} serving \
+        python {input.script:q} serving \
             {params.study:q} \
             --records {input.records:q} \
             --out {output:q} \

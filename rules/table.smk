@@ -7,7 +7,7 @@ rule table:
         manifests=every("checkpoints/{pipeline}/checkpoint.json"),
         evaluations=every(*(f"evaluations/{{pipeline}}/{s}.json" for s in SCORES)),
         published=PUBLISHED,
-        sources=watched.of_script("table.py"),
+        script=of_workflow("src/table.py"),
     output:
         csv="results/{study}/table.csv",
         markdown="results/{study}/table.md",
@@ -18,9 +18,10 @@ rule table:
         **asked(),
     params:
         flags=[*STUDY.table_flags(), *STUDY.row_flags()],
+        sources=sources_of("table.py"),
     shell:
         r"""
-        python {input.sources[0]:q} \
+        python {input.script:q} \
             {params.flags:q} \
             --csv {output.csv:q} \
             --markdown {output.markdown:q} \
@@ -35,7 +36,7 @@ rule analysis:
         manifests=every("checkpoints/{pipeline}/checkpoint.json"),
         evaluations=every(*(f"evaluations/{{pipeline}}/{s}.json" for s in SCORES)),
         published=PUBLISHED,
-        sources=watched.of_script("findings.py"),
+        script=of_workflow("src/findings.py"),
     output:
         json="results/{study}/analysis.json",
         markdown="results/{study}/findings.md",
@@ -49,9 +50,10 @@ rule analysis:
             *STUDY.row_flags(),
             *STUDY.comparison_flags(),
         ],
+        sources=sources_of("findings.py"),
     shell:
         r"""
-        python {input.sources[0]:q} \
+        python {input.script:q} \
             {params.flags:q} \
             --json {output.json:q} \
             --markdown {output.markdown:q} \

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 
@@ -56,6 +57,18 @@ def test_a_stage_watches_the_forms_of_its_own_pipeline_only(form):
     }
     with_q = {pipeline for pipeline in study.plan.nodes if "Q" in orderings.split(pipeline)}
     assert watching == (with_q if form == "bnb-nf4" else set())
+
+
+def test_a_digest_is_of_bytes_not_of_folders_or_times(tmp_path):
+    names = {}
+    for folder, text in (("here", "a = 1\n"), ("there", "a = 1\n"), ("edited", "a = 2\n")):
+        names[folder] = str(tmp_path / folder / "module.py")
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "module.py").write_text(text)
+    os.utime(names["there"], (0, 0))
+    here, there, edited = (sources.digest([path]) for path in names.values())
+    assert here == there != edited
+    assert sources.digest([names["here"], names["edited"]]) not in (here, edited)
 
 
 # every --help
@@ -157,6 +170,9 @@ def test_parsing_imports_no_torch_and_touches_neither_network_nor_files(path, tm
     }
     done = copied.snakemake("results/table.csv", "--dry-run", study=str(path.relative_to(ROOT)))
     assert done.returncode == 0, done.stdout
+    # a digest stands for the package: its files as inputs of each job make a dry run slow
+    assert "src/measure.py" in done.stdout
+    assert "src/compression_order/" not in done.stdout
     seen = json.loads((tmp_path / "seen.json").read_text())
     heavy = {"torch", "transformers", "bitsandbytes", "lm_eval", "datasets", "safetensors"}
     assert not heavy & set(seen["modules"])

@@ -1,8 +1,8 @@
 """What decides a result: the source files that a script runs, as far as they can change it.
 
-Rules have these files as inputs, and snapshots carry their digest, so that both mean the same. The
-list is read from the import statements: one kept by hand would fall behind. Pure Python: the
-Snakefile asks on machines without torch.
+Rules have a digest of these files as a parameter, and snapshots carry their digests, so that both
+mean the same. The list is read from the import statements: one kept by hand would fall behind. Pure
+Python: the Snakefile asks on machines without torch.
 
 Left out is what no result depends on: settings and their formulas (values reach a script as flags),
 the registries of methods and of model families and the families themselves (one more changes no

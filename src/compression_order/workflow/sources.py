@@ -1,15 +1,33 @@
-"""The source files that each rule watches, as inputs of its jobs."""
+"""The source files that each rule watches: their digest is a parameter of its jobs.
+
+A changed parameter reruns a job, as a changed setting does. As inputs of every job, dozens of files
+would take Snakemake as long as all the rest of a dry run.
+"""
 
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 from compression_order import methods, orderings
-from compression_order.common import closure
+from compression_order.common import closure, files
 from compression_order.common.files import of_workflow
 from compression_order.study.study import Study
 
 _FORMS = "checkpoint/forms/"
+
+
+_sha256 = cache(files.sha256)
+
+
+def digest(paths: Iterable[str]) -> str:
+    """Digest the bytes of source files: the same in whatever folder they lie, however old."""
+    return _digest(tuple(paths))
+
+
+@cache
+def _digest(paths: tuple[str, ...]) -> str:
+    # the word tells what has changed where Snakemake gives its reason for a rerun
+    return f"sources {files.digest([_sha256(Path(path)) for path in paths])[:16]}"
 
 
 def of_script(script: str, *modules: str) -> list[str]:
