@@ -10,12 +10,14 @@ docs/statistics.md explains how each number is computed.
 from pathlib import Path
 
 from compression_order.common import declare, errors
+from compression_order.findings import wanted
 from compression_order.results import request
 
 
 def parser() -> declare.Parser:
     made = declare.Parser(__doc__)
     request.add_flags(made)
+    wanted.add_flags(made)
     out = made.add_argument_group("what is written")
     out.add_argument("--json", required=True, type=Path, help="every comparison")
     out.add_argument("--markdown", required=True, type=Path, help="the same for reading")
@@ -26,7 +28,7 @@ def main() -> None:
     args = parser().parse_args()
     from compression_order.findings import assembly
 
-    assembly.write(request.read(args), args.json, args.markdown)
+    assembly.write(request.read(args), wanted.read(args), args.json, args.markdown)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ is one node.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, permutations
+from itertools import permutations
 from typing import Any
 
 from compression_order.common.errors import HarnessError
@@ -121,7 +121,18 @@ def swapped(one: str, other: str) -> int | None:
 
 def swaps(pipelines: Iterable[str]) -> list[tuple[str, str]]:
     """Every two pipelines that differ by two neighbouring stages alone: ...-X-Y-..., ...-Y-X-..."""
-    return [(a, b) for a, b in combinations(pipelines, 2) if swapped(a, b) is not None]
+    rows = list(pipelines)
+    place = {row: nth for nth, row in enumerate(rows)}
+    found: list[tuple[str, str]] = []
+    for nth, row in enumerate(rows):
+        tokens = split(row)
+        turned = [
+            join([*tokens[:at], tokens[at + 1], tokens[at], *tokens[at + 2 :]])
+            for at in range(len(tokens) - 1)
+        ]
+        later = sorted(its for other in turned if (its := place.get(other, nth)) > nth)
+        found += [(row, rows[its]) for its in later]
+    return found
 
 
 def plan(
@@ -202,10 +213,9 @@ def ending_in(tokens: Iterable[str]) -> str:
     return rf"(?:[^/]+-)?(?:{alternatives})" if alternatives else r"(?!)"
 
 
-def same_stages(row: str, rows: Sequence[str]) -> list[str]:
-    """The orders of the stages of a row, itself among them."""
-    stages = sorted(split(row))
-    return [other for other in rows if sorted(split(other)) == stages]
+def stages_of(row: str) -> tuple[str, ...]:
+    """The stages of a row, sorted: rows with the same ones are orders of each other."""
+    return tuple(sorted(split(row)))
 
 
 @dataclass(frozen=True)
@@ -226,16 +236,21 @@ class Orders:
         return f"orders of {', '.join(self.stages)}"
 
 
-def full_orders(rows: Sequence[str]) -> list[Orders]:
-    """Orders at full compression: no other stages with several orders hold theirs and more."""
+def several_orders(rows: Sequence[str]) -> list[Orders]:
+    """Every set of stages that has several orders among the rows."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
-        groups.setdefault(tuple(sorted(split(row))), []).append(row)
-    several = [stages for stages, its in groups.items() if len(its) > 1]
+        groups.setdefault(stages_of(row), []).append(row)
+    return [Orders(split(its[0]), tuple(its)) for its in groups.values() if len(its) > 1]
+
+
+def full_orders(rows: Sequence[str]) -> list[Orders]:
+    """Orders at full compression: no other stages with several orders hold theirs and more."""
+    several = several_orders(rows)
     return [
-        Orders(split(groups[stages][0]), tuple(groups[stages]))
-        for stages in several
-        if not any(_holds_more(other, stages) for other in several)
+        orders
+        for orders in several
+        if not any(_holds_more(other.stages, orders.stages) for other in several)
     ]
 
 

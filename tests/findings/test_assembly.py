@@ -24,7 +24,14 @@ from results_tree import (
 import findings as script
 from compression_order import orderings
 from compression_order.common.errors import HarnessError
-from compression_order.findings import assembly, comparisons, controls, predicates, prose
+from compression_order.findings import (
+    assembly,
+    comparisons,
+    controls,
+    predicates,
+    prose,
+)
+from compression_order.findings.wanted import Wanted
 from compression_order.results import guards, published, quantized_first
 from compression_order.statistics import paired
 
@@ -62,7 +69,8 @@ def tree(root: Path, rows: Sequence[str], seeds: Sequence[int] = (0,), noise: fl
 def made(root: Path, rows: Sequence[str], seeds: Sequence[int] = (0,), **more: Any) -> Any:
     records = guards.load(root, rows, seeds)
     arms: Mapping[str, Sequence[str]] = more.get("arms", {})
-    return assembly.analysis("t", rows, records, arms, more.get("published"))
+    wanted = more.get("wanted", Wanted())
+    return assembly.analysis("t", rows, records, arms, more.get("published"), wanted)
 
 
 def chat(analysis: Any, arm: str = "all") -> Any:
@@ -229,7 +237,8 @@ def family_of(analysis: Any) -> Any:
 
 def test_verdict_and_simultaneous_interval_never_disagree(tmp_path: Path) -> None:
     for seeds in ((0,), (0, 1, 2)):
-        analysis = made(tree(tmp_path / str(len(seeds)), ALL, seeds), ALL, seeds)
+        root = tree(tmp_path / str(len(seeds)), ALL, seeds)
+        analysis = made(root, ALL, seeds, wanted=Wanted(all_pairs=True))
         text = chat(analysis)
         families = [text["all_rows"], text["commutators"], family_of(analysis)]
         entries = [entry for family in families for entry in family["entries"]]
@@ -249,7 +258,8 @@ def test_a_pair_is_the_estimate_of_the_table(tmp_path: Path) -> None:
     records = guards.load(root, ALL, [0])
     one, other = (records[row][0].perplexity["wiki"] for row in ("P-KD-Q", "Q-KD-P"))
     theirs = paired.log_ratio(one.losses, other.losses, one.weights)
-    entries = made(root, ALL)["arms"]["all"]["perplexity"]["wiki"]["all_rows"]["entries"]
+    arm = made(root, ALL)["arms"]["all"]
+    entries = arm["perplexity"]["wiki"]["full_orders"][0]["pairs"]["entries"]
     ours = next(e for e in entries if (e["first"], e["second"]) == ("P-KD-Q", "Q-KD-P"))
     assert (ours["log_ratio"], ours["se"]) == pytest.approx(tuple(theirs))
 
@@ -410,7 +420,7 @@ def no_evaluation(at: Path) -> None:
     ("break_it", "told"),
     [
         (no_samples, "'quiz' has 0 samples, 0 answers and 0 choices; there must be as many"),
-        (other_text, "'chat' is another (60 documents) but base was scored on sample-documents"),
+        (other_text, "'chat' is another (60 documents, bf16) but base was scored on sample-doc"),
         (other_questions, "'quiz' is another (100 questions) but base was scored on sample-quiz"),
         (no_evaluation, "lm_eval.json does not exist; run the step that writes it first"),
     ],

@@ -18,7 +18,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from compression_order.findings import comparisons, flips
 from compression_order.statistics import estimates, multiplicity, normal_power, paired, power
-from compression_order.statistics.estimates import Sample
+from compression_order.statistics.estimates import Effects, Sample, Spread
 
 DRAWS = 1000
 PAIR = estimates.pair("A-B-C", "B-A-C")
@@ -49,22 +49,27 @@ def sample(
     return Sample("text", f"{units} documents", losses, weights, 200.0, {})
 
 
+def of_pair(made: Sample, spread: Spread | None = None) -> Effects:
+    """The effect of the pair alone."""
+    return estimates.contrasts(made, estimates.matrix(list(made.losses), [PAIR]), spread)
+
+
 # against other implementations
 
 
 def test_one_seed_is_the_paired_t_test() -> None:
     made = sample(np.random.default_rng(0), 1, 30)
-    effect = estimates.contrast(made, PAIR)
+    effect = of_pair(made)
     theirs = stats.ttest_rel(made.losses["A-B-C"][0], made.losses["B-A-C"][0])
     assert effect.p == pytest.approx(theirs.pvalue)
     for level in (0.95, 0.99):
-        assert effect.interval(level) == pytest.approx(theirs.confidence_interval(level))
+        assert effect.interval(level)[0] == pytest.approx(theirs.confidence_interval(level))
     assert effect.seed_sd is None
 
 
 def test_token_weights_are_weighted_least_squares_with_robust_errors() -> None:
     made = sample(np.random.default_rng(1), 1, 25, weighted=True)
-    effect = estimates.contrast(made, PAIR)
+    effect = of_pair(made)
     d = made.losses["A-B-C"][0] - made.losses["B-A-C"][0]
     fit = sm.WLS(d, np.ones((25, 1)), weights=made.weights).fit(cov_type="HC1", use_t=True)
     assert effect.value == pytest.approx(fit.params[0])
@@ -85,7 +90,7 @@ def test_seeds_and_units_have_the_variance_of_a_two_way_table() -> None:
     d = made.losses["A-B-C"] - made.losses["B-A-C"]
     squares = anova_lm(ols("value ~ C(seed) + C(unit)", frame(d, "seed", "unit")).fit())["mean_sq"]
     theirs = (squares["C(seed)"] + squares["C(unit)"] - squares["Residual"]) / d.size
-    effect = estimates.contrast(made, PAIR)
+    effect = of_pair(made)
     assert effect.value == pytest.approx(d.mean())
     assert effect.se**2 == pytest.approx(theirs)
     assert effect.seed_sd == pytest.approx(d.mean(axis=1).std(ddof=1))
@@ -94,18 +99,37 @@ def test_seeds_and_units_have_the_variance_of_a_two_way_table() -> None:
     assert effect.df == pytest.approx(theirs**2 / (of_seeds**2 / 3 + of_units**2 / 19))
 
 
+def test_contrasts_of_many_are_those_of_each_alone() -> None:
+    """More of them than a block holds, pairs and averages, with a spread and without."""
+    rows = tuple(f"r{nth}" for nth in range(40))
+    for seeds in (1, 3):
+        made = sample(np.random.default_rng(13), seeds, 12, weighted=True, rows=rows)
+        two = np.array(np.triu_indices(len(rows), 1))
+        assert two.shape[1] > estimates.BLOCK
+        known = Spread(np.where(two[0] % 2, 0.01, np.nan), np.full(two.shape[1], 7.0))
+        many = estimates.contrasts(made, estimates.pairs(two, len(rows)), known)
+        for nth in (0, 1, estimates.BLOCK - 1, estimates.BLOCK, two.shape[1] - 1):
+            asked = estimates.pair(*(rows[at] for at in two[:, nth]))
+            own = Spread(0.01, 7) if two[0, nth] % 2 else None
+            one = estimates.contrasts(made, estimates.matrix(rows, [asked]), own)
+            for name in ("value", "se", "df", "unit_se", "unit_sd", "p"):
+                assert getattr(many, name)[nth] == pytest.approx(getattr(one, name)[0])
+            assert many.interval(0.99)[nth] == pytest.approx(one.interval(0.99)[0])
+
+
 def test_pooled_spread_is_the_residual_of_rows_and_seeds() -> None:
     made = sample(np.random.default_rng(3), 3, 20)
-    spread = estimates.pooled(made, ROWS)
+    spread = estimates.pooled(made.seed_means)
     assert spread is not None
     means = np.array([made.losses[row].mean(axis=1) for row in ROWS])
     table = anova_lm(ols("value ~ C(row) + C(seed)", frame(means, "row", "seed")).fit())
     assert spread.variance == pytest.approx(table["mean_sq"]["Residual"])
     assert spread.df == table["df"]["Residual"] == 10
     # of two orders alone it is their own
-    two = estimates.pooled(made, list(PAIR))
-    both = estimates.contrast(made, PAIR, two), estimates.contrast(made, PAIR)
-    assert astuple(both[0]) == pytest.approx(astuple(both[1]))
+    two = estimates.pooled(np.array([made.means(row) for row in PAIR]))
+    both = of_pair(made, two), of_pair(made)
+    for pooled, own in zip(*map(astuple, both), strict=True):
+        assert pooled == pytest.approx(own)
 
 
 def test_corrections_are_those_of_statsmodels_and_scipy() -> None:
@@ -113,24 +137,40 @@ def test_corrections_are_those_of_statsmodels_and_scipy() -> None:
     for count in (1, 2, 15, 120):
         p = rng.uniform(0, 1, count) ** 4
         assert multiplicity.holm(p) == pytest.approx(multipletests(p, method="holm")[1])
-        verdicts = multiplicity.corrected(list(p))
-        by_bh = multipletests(p, method="fdr_bh")[1]
-        assert [v["p_bh"] for v in verdicts] == pytest.approx(by_bh)
-        assert [v["p_bh"] for v in verdicts] == pytest.approx(stats.false_discovery_control(p))
+        verdicts = multiplicity.corrected(p)
+        assert verdicts.p_bh == pytest.approx(multipletests(p, method="fdr_bh")[1])
+        assert verdicts.p_bh == pytest.approx(stats.false_discovery_control(p))
         by_bonferroni = multipletests(p, method="bonferroni")[0]
-        assert [v["separable"] for v in verdicts] == list(by_bonferroni)
-        assert all(v["p_holm"] <= 0.05 for v in verdicts if v["separable"])
-    assert multiplicity.corrected([]) == []
+        assert verdicts.separable.tolist() == list(by_bonferroni)
+        assert (verdicts.p_holm[verdicts.separable] <= 0.05).all()
+    assert len(multiplicity.corrected([]).p) == 0
 
 
 def test_mcnemar_and_its_interval_are_those_of_statsmodels() -> None:
     rng = np.random.default_rng(5)
-    first, second = rng.integers(0, 2, (1, 60)), rng.integers(0, 2, (1, 60))
-    pairs = [[int(np.sum((first == a) & (second == b))) for b in (0, 1)] for a in (0, 1)]
-    assert flips.p_value(first, second) == pytest.approx(mcnemar(pairs, exact=True).pvalue)
-    only, either = pairs[1][0], pairs[1][0] + pairs[0][1]
-    theirs = proportion_confint(only, either, alpha=0.01, method="beta")
-    assert flips.share(first, second, 0.99) == pytest.approx(theirs)
+    right = rng.integers(0, 2, (4, 1, 60)).astype(float)
+    right[3] = right[2]  # no question that one alone answers right
+    answers = flips.Answers(list("abcd"), right, right)
+    found = flips.tested(answers, answers.every_two(answers.rows))
+    for nth, (a, b) in enumerate(found.two.T):
+        first, second = right[a], right[b]
+        pairs = [[int(np.sum((first == x) & (second == y))) for y in (0, 1)] for x in (0, 1)]
+        assert found.verdicts.p[nth] == pytest.approx(mcnemar(pairs, exact=True).pvalue)
+        only, either = pairs[1][0], pairs[1][0] + pairs[0][1]
+        for level, ours in ((0.05, found.share), (0.05 / 6, found.simultaneous)):
+            theirs = proportion_confint(only, either, level, "beta") if either else (0, 1)
+            assert ours[nth] == pytest.approx(theirs)
+
+
+def test_seeds_that_disagree_about_the_direction_show_nothing() -> None:
+    first, second = np.array([[9, 8], [9, 0], [9, 9]]), np.array([[0, 1], [0, 9], [0, 0]])
+    p = flips.p_values(first, second)
+    assert p.tolist() == [paired.sign_test(8, 1), 1.0, paired.sign_test(9, 0)]
+    low, high = flips.share(first, second, 0.95)[0]
+    assert (low, high) == (
+        paired.binomial_interval(8, 9)[0],
+        paired.binomial_interval(9, 9)[1],
+    )
 
 
 @pytest.mark.parametrize(("effect", "sd", "alpha"), [(0.05, 0.12, 0.05), (0.02, 0.12, 0.05 / 15)])
@@ -187,7 +227,7 @@ def test_the_95_interval_covers_the_truth_95_times_in_100(
     rng, hits = np.random.default_rng(7), 0
     for _ in range(DRAWS):
         made = sample(rng, seeds, units, sds, weighted=weighted)
-        low, high = estimates.contrast(made, PAIR, estimates.pooled(made, ROWS)).interval()
+        low, high = of_pair(made, estimates.pooled(made.seed_means)).interval()[0]
         hits += low < -0.2 < high
     assert 0.93 <= hits / DRAWS <= 0.97
 
@@ -198,7 +238,7 @@ def test_without_pooling_few_seeds_cover_too_little(seeds: int, least: float) ->
     rng, hits = np.random.default_rng(12), 0
     for _ in range(DRAWS):
         made = sample(rng, seeds, 48, (0.1, 0.12, 0.05), rows=tuple(PAIR))
-        low, high = estimates.contrast(made, PAIR).interval()
+        low, high = of_pair(made).interval()[0]
         hits += low < -0.1 < high
     assert least <= hits / DRAWS <= 0.97
 
@@ -208,7 +248,7 @@ def test_an_interval_over_text_alone_is_too_narrow_for_seeds_that_differ() -> No
     rng, hits = np.random.default_rng(8), 0
     for _ in range(DRAWS):
         made = sample(rng, 3, 48, (0.1, 0.12, 0.05))
-        effect = estimates.contrast(made, PAIR)
+        effect = of_pair(made)
         hits += abs(effect.value + 0.2) < stats.t.ppf(0.975, 47) * effect.unit_se
     assert hits / DRAWS < 0.6
 
@@ -217,17 +257,15 @@ def test_an_interval_over_text_alone_is_too_narrow_for_seeds_that_differ() -> No
 def test_all_intervals_of_a_family_hold_together(seeds: int, step: float) -> None:
     """In at least 95 of 100 studies; with equal orders, no more than 5 find anything."""
     rng, hits, studies = np.random.default_rng(9), 0, 400
-    pairs = [(a, b) for a in range(6) for b in range(a)]
-    level = multiplicity.simultaneous_level(len(pairs))
+    pairs = np.array([(a, b) for a in range(6) for b in range(a)]).T
+    level = multiplicity.simultaneous_level(pairs.shape[1])
     for _ in range(studies):
         made = sample(rng, seeds, 48, (0.03 * (seeds > 1), 0.12, 0.05), step)
-        spread = estimates.pooled(made, ROWS)
-        held = True
-        for a, b in pairs:
-            effect = estimates.contrast(made, estimates.pair(ROWS[a], ROWS[b]), spread)
-            low, high = effect.interval(level)
-            held &= low < step * (a - b) < high
-        hits += held
+        asked = estimates.pairs(pairs, len(ROWS))
+        effects = estimates.contrasts(made, asked, estimates.pooled(made.seed_means))
+        low, high = effects.interval(level).T
+        truth = step * (pairs[0] - pairs[1])
+        hits += bool(np.all((low < truth) & (truth < high)))
     assert hits / studies >= 0.94
 
 
@@ -242,17 +280,14 @@ def test_the_bootstrap_interval_covers_too_and_agrees_with_the_t_interval() -> N
         hits += low < -0.1 < high
     assert 0.93 <= hits / DRAWS <= 0.97
     made = sample(rng, 1, 400)
-    drawn = comparisons.draws(made)
+    drawn = comparisons.Text.of(made).draws
     theirs = paired.expanded_interval(drawn["A-B-C"] - drawn["B-A-C"], 400)
-    assert estimates.contrast(made, PAIR).interval() == pytest.approx(theirs, abs=0.003)
+    assert of_pair(made).interval()[0] == pytest.approx(theirs, abs=0.003)
 
 
 def test_the_interval_of_mcnemar_holds_the_true_share() -> None:
     """An exact interval never covers less than it says."""
-    rng, hits = np.random.default_rng(11), 0
-    for _ in range(DRAWS):
-        kind = rng.choice(3, (1, 150), p=[0.14, 0.06, 0.8])
-        low, high = flips.share((kind == 0).astype(int), (kind == 1).astype(int), 0.95)
-        hits += low <= 0.7 <= high
-    assert hits / DRAWS >= 0.95
-    assert hits / DRAWS < 0.99
+    kind = np.random.default_rng(11).choice(3, (DRAWS, 1, 150), p=[0.14, 0.06, 0.8])
+    low, high = flips.share(np.sum(kind == 0, axis=2), np.sum(kind == 1, axis=2), 0.95).T
+    hits = np.mean((low <= 0.7) & (high >= 0.7))
+    assert 0.95 <= hits < 0.99

@@ -196,14 +196,16 @@ def test_the_plan_counts_questions_passes_and_lengths() -> None:
     assumed = demands.Assumed(conversation=0, question=64, text=1, questions=1000)
     found = {t.name: t for t in evaluations.tasks(build(asking(asked)), assumed, ROOT)}
     assert found.pop("contracts").length == 64
-    counted = {name: task.sequences for name, task in found.items()}
-    assert counted == {"arc_easy": 4 * 2376, "mmlu": 57 * 20, "hellaswag": 400, "gsm8k": 10}
+    counted = {name: (task.sequences, task.choices) for name, task in found.items()}
+    assert counted == {
+        "arc_easy": (2376, 4), "mmlu": (57 * 20, 1), "hellaswag": (100, 4), "gsm8k": (10, 1)
+    }  # fmt: skip
     assert all(task.length == INDEX[name].tokens for name, task in found.items())
     shape = shapes.named("qwen2.5-3b")
     part = found["gsm8k"].part(shape)
     assert part.tokens == 10 * (INDEX["gsm8k"].tokens + 256)
     # two matrices of 256 channels of 36 layers, two bytes each, for eight answers
     cache = 8 * (INDEX["gsm8k"].tokens + 256) * 2 * 36 * 256 * 2
-    one = evaluations.Questions("x", 1, INDEX["gsm8k"].tokens, 0)
-    most = one.activations(shape, 8)
-    assert cache < found["gsm8k"].activations(shape, 8) < cache + most
+    read = demands.passing(shape, 8 * INDEX["gsm8k"].tokens, 0)
+    logits = 8 * shape.vocabulary * demands.ANSWERED_LOGIT
+    assert found["gsm8k"].activations(shape, 8, 2) == cache + read + logits

@@ -1,29 +1,39 @@
 """analysis.json: every family of comparisons of a study, arm by arm."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from compression_order import orderings
 from compression_order.common import files
-from compression_order.findings import comparisons, controls, flips, needs, predicates, prose
-from compression_order.findings.comparisons import Asked, Entry
+from compression_order.findings import (
+    comparisons,
+    controls,
+    flips,
+    listing,
+    needs,
+    predicates,
+    prose,
+)
+from compression_order.findings.comparisons import Asked, Labelled, Tested, Text
 from compression_order.findings.controls import Token
+from compression_order.findings.flips import Answers
+from compression_order.findings.listing import SHORT, SHORT_PRIMARY, Entry, Numbers
+from compression_order.findings.wanted import Wanted
 from compression_order.orderings import Orders
 from compression_order.results import guards, scores
 from compression_order.results.guards import Records
 from compression_order.results.published import Published
+from compression_order.results.readings import Task
 from compression_order.results.request import Asked as Request
 from compression_order.statistics import multiplicity
 from compression_order.statistics.estimates import Sample
-from compression_order.statistics.paired import Array
 
 NOT_HERE = "not in this study"
-DIGITS = 9  # significant digits, as many as a stored loss has
+NOT_ASKED = "not asked for: a study file asks with `comparisons: {pairs: all}`"
 
 
 @dataclass(frozen=True)
@@ -32,20 +42,47 @@ class Arm:
 
     Attributes:
         rows: in the order of the table, `base` among them.
-        orders: at full compression, of the rows that can exist.
+        records: of the rows of the study that can exist.
+        unfit: row -> why it cannot be compared on anything.
         known: the stages, as their manifests record them.
         published: usable figures of the published study, if the study names one.
+        wanted: which comparisons.
     """
 
     rows: Sequence[str]
-    orders: Sequence[Orders]
+    records: Records
+    unfit: Mapping[str, str]
     known: Mapping[str, Token]
     published: Published | None
+    wanted: Wanted
 
     @property
     def kinds(self) -> dict[str, str]:
         """Token -> kind of stage."""
         return {token: its.kind for token, its in self.known.items()}
+
+    @cached_property
+    def full(self) -> list[Orders]:
+        """Orders of the same stages at full compression."""
+        return orderings.full_orders(self.rows)
+
+    @cached_property
+    def smaller(self) -> list[Orders]:
+        """Orders of the same stages that others hold."""
+        return [its for its in orderings.several_orders(self.rows) if its not in self.full]
+
+    @cached_property
+    def answers(self) -> dict[str, Answers]:
+        """The answers of the fit rows to each question set."""
+        fit = [row for row in dict.fromkeys([orderings.BASE, *self.rows]) if row not in self.unfit]
+        tasks = self.records[orderings.BASE][0].tasks
+        return {task: flips.read(task, fit, self.records) for task in tasks}
+
+    def most(self, primary: bool = False) -> int:
+        """Comparisons of every two rows up to which all are listed."""
+        if self.wanted.all_pairs:
+            return len(self.rows) ** 2
+        return SHORT_PRIMARY if primary else SHORT
 
 
 def analysis(
@@ -54,6 +91,7 @@ def analysis(
     records: Records,
     arms: Mapping[str, Sequence[str]],
     published: Published | None,
+    wanted: Wanted,
 ) -> Entry:
     """Everything that analysis.json holds.
 
@@ -63,13 +101,15 @@ def analysis(
         records: of the rows that can.
         arms: arm -> its rows; empty where the study has none.
         published: usable figures of the published study.
+        wanted: which comparisons.
     """
     known = controls.tokens(records)
     seeds = [base.seed for base in records[orderings.BASE]]
+    unfit = guards.copies(records)
     found = {}
     for arm, its in (arms or {"all": rows}).items():
         able = [row for row in its if row in records]
-        found[arm] = of_arm(Arm(able, orderings.full_orders(able), known, published), records)
+        found[arm] = of_arm(Arm(able, records, unfit, known, published, wanted))
     return {
         "study": study,
         "seeds": seeds,
@@ -86,74 +126,145 @@ def analysis(
     }
 
 
-def of_arm(arm: Arm, records: Records) -> Entry:
+def of_arm(arm: Arm) -> Entry:
     """Perplexity on every text, every question set, and comparisons without rows in the study."""
-    base = records[orderings.BASE][0]
+    base = arm.records[orderings.BASE][0]
+    primary = scores.primary_text(base)
+    first = OfText.of(primary, arm, None) if primary else None
+    texts = {
+        text: (first if first and text == primary else OfText.of(text, arm, first)).families()
+        for text in base.perplexity
+    }
     return {
         "rows": list(arm.rows),
-        "full_orders": [list(orders.rows) for orders in arm.orders],
-        "perplexity": {text: of_text(text, arm, records) for text in base.perplexity},
-        "questions": {task: of_task(task, arm, records) for task in base.tasks},
+        "full_orders": [list(orders.rows) for orders in arm.full],
+        "perplexity": texts,
+        "questions": {task: of_task(base.tasks[task], task, arm) for task in base.tasks},
     }
 
 
-def of_text(text: str, arm: Arm, records: Records) -> Entry:
-    """All families of perplexity on one text."""
-    sample = comparisons.sample_of(text, arm.rows, records)
-    drawn = comparisons.draws(sample)
-    rows = list(sample.losses)
+@dataclass(frozen=True)
+class OfText:
+    """Families of perplexity of one arm on one text.
 
-    def family(asked: Sequence[Asked]) -> Entry | str:
-        if not asked:
+    Attributes:
+        text: the losses, and what all families share.
+        arm: the rows.
+        primary: the same on the primary text; None: this is the primary text.
+    """
+
+    text: Text
+    arm: Arm
+    primary: "OfText | None"
+
+    @classmethod
+    def of(cls, text: str, arm: Arm, primary: "OfText | None") -> "OfText":
+        """Take the losses of the arm's rows."""
+        sample = comparisons.sample_of(text, arm.rows, arm.records, arm.unfit)
+        return cls(Text.of(sample), arm, primary)
+
+    @cached_property
+    def pairs(self) -> list[Tested | None]:
+        """Every two orders at full compression, set by set; None without two."""
+        return [self.tested(self.text.every_two(orders.rows)) for orders in self.arm.full]
+
+    def tested(self, asked: Asked) -> Tested | None:
+        """A family, tested; None where the study has no rows for it."""
+        return self.text.tested(asked) if len(asked) else None
+
+    def family(self, tested: Tested | None) -> Entry | str:
+        """A family as analysis.json holds it."""
+        if tested is None:
             return NOT_HERE
-        tested = comparisons.tested(sample, asked, drawn)
-        return {"comparisons": len(tested), "entries": tested}
+        return tested.family(self.arm.most(self.primary is None))
 
-    swapped = family(comparisons.commutators(rows))
-    if not isinstance(swapped, str):
-        for entry in swapped["entries"]:
-            entry.update(_distance(entry, sample, records))
-    cells = family(controls.weaker(controls.grid(rows, arm.known)))
-    if not isinstance(cells, str):
-        cells["cells"] = controls.weaker_first(cells["entries"])
-    return {
-        "units": sample.units,
-        "tokens_a_unit": sample.tokens,
-        "left_out": dict(sample.left_out),
-        "rows": {row: _row(sample, row) for row in rows},
-        "full_orders": [
-            of_orders(orders, arm, records, sample, drawn, family) for orders in arm.orders
-        ],
-        "all_rows": family(comparisons.pairs(rows)),
-        "commutators": swapped,
-        "controls": family(controls.asked(rows, arm.known)),
-        "equal_budget": family(controls.equal_budget(rows, arm.known)),
-        "weaker_first": cells,
-    }
+    def named(self, asked: Sequence[Labelled]) -> Entry | str:
+        """A family of contrasts that are given one by one."""
+        return self.family(self.tested(self.text.asked(asked)))
 
+    def families(self) -> Entry:
+        """All families on the text."""
+        arm, sample, rows = self.arm, self.text.sample, self.text.rows
+        cells = self.named(controls.weaker(controls.grid(rows, arm.known)))
+        if not isinstance(cells, str):
+            cells["cells"] = controls.weaker_first(list(cells["entries"]))
+        every = self.family(self.tested(self.text.every_two(rows))) if arm.wanted.all_pairs else ""
+        return {
+            "units": sample.units,
+            "tokens_a_unit": sample.tokens,
+            "left_out": dict(sample.left_out),
+            "rows": {row: _row(sample, row) for row in rows},
+            "full_orders": [self._full(nth, orders) for nth, orders in enumerate(arm.full)],
+            "smaller_orders": [self._smaller(orders) for orders in arm.smaller],
+            "all_rows": every or NOT_ASKED,
+            "contrasts": self.named(comparisons.declared(arm.wanted.contrasts, rows)),
+            "commutators": self.named(self._commutators()),
+            "controls": self.named(controls.asked(rows, arm.known)),
+            "equal_budget": self.family(self.tested(self._equal_budget())),
+            "weaker_first": cells,
+        }
 
-def of_orders(
-    orders: Orders,
-    arm: Arm,
-    records: Records,
-    sample: Sample,
-    drawn: Mapping[str, Array],
-    family: Any,
-) -> Entry:
-    """All families of comparisons between orders of the same stages."""
-    rows = list(comparisons.comparable(orders.rows, sample))
-    asked = comparisons.pairs(rows)
-    return {
-        "stages": list(orders.stages),
-        "orders": rows,
-        "conversations": [controls.budget(row, arm.known) for row in rows],
-        "trained_tokens": [controls.trained_tokens(row, records) for row in rows],
-        "pairs": family(asked),
-        "main_effects": family(comparisons.positions(orders, rows)),
-        "predicates": family(predicates.asked(rows, arm.kinds)),
-        "gaps": predicates.gaps(sample, rows, arm.kinds, drawn, arm.published),
-        "power": needs.of_text(sample, comparisons.tested(sample, asked, drawn)),
-    }
+    def _full(self, nth: int, orders: Orders) -> Entry:
+        """All families of comparisons between orders of the same stages at full compression."""
+        arm, text, tested = self.arm, self.text, self.pairs[nth]
+        rows = list(comparisons.comparable(orders.rows, text.sample))
+        there = self.primary and self.primary.pairs[nth]
+        return {
+            "stages": list(orders.stages),
+            "orders": rows,
+            "ascending": self._ascending(rows),
+            "conversations": [controls.budget(row, arm.known) for row in rows],
+            "trained_tokens": [controls.trained_tokens(row, arm.records) for row in rows],
+            "pairs": self.family(tested),
+            "beside_primary": (
+                comparisons.agreement(tested, text.rows, there, self.primary.text.rows)
+                if tested and there and self.primary
+                else None
+            ),
+            "main_effects": self.named(comparisons.positions(orders, rows)),
+            "predicates": self.named(predicates.asked(rows, arm.kinds)),
+            "gaps": predicates.gaps(text.sample, rows, arm.kinds, text.draws, arm.published),
+            "power": needs.of_text(text.sample, tested.effects) if tested else None,
+        }
+
+    def _smaller(self, orders: Orders) -> Entry:
+        """Comparisons between orders of the same stages that others hold."""
+        rows = list(comparisons.comparable(orders.rows, self.text.sample))
+        pairs = self.family(self.tested(self.text.every_two(rows)))
+        return {"stages": list(orders.stages), "orders": rows, "pairs": pairs}
+
+    def _ascending(self, rows: Sequence[str]) -> list[str]:
+        """The rows by perplexity, lowest first."""
+        score = dict(zip(self.text.rows, self.text.scores, strict=True))
+        return sorted(rows, key=score.__getitem__)
+
+    def _equal_budget(self) -> Asked:
+        """Rows of other stages at the same training budget."""
+
+        def spent(first: str, second: str) -> Entry:
+            return {"conversations": controls.budget(first, self.arm.known)}
+
+        two = controls.equal_budget(self.text.rows, self.arm.known)
+        return self.text.asked_of_two(two, spent)
+
+    def _commutators(self) -> list[Labelled]:
+        """Swaps of neighbours, each with two distances between the two models.
+
+        The distances do not depend on which is better: they are of stored losses and answers.
+        """
+        found = []
+        for label, contrast in comparisons.commutators(self.text.rows):
+            one, other = label["first"], label["second"]
+            distances = {
+                "mean_absolute_loss_difference": comparisons.mean_absolute(
+                    self.text.sample, one, other
+                ),
+                "answers_that_differ": {
+                    task: its.differ(one, other) for task, its in self.arm.answers.items()
+                },
+            }
+            found.append(({**label, **distances}, contrast))
+        return found
 
 
 def _row(sample: Sample, row: str) -> Entry:
@@ -167,72 +278,52 @@ def _row(sample: Sample, row: str) -> Entry:
     }
 
 
-def _distance(entry: Entry, sample: Sample, records: Records) -> Entry:
-    """Distance between two models, whichever is better, from stored losses and answers."""
-    one, other = entry["first"], entry["second"]
-    tasks = records[one][0].tasks
-    return {
-        "mean_absolute_loss_difference": comparisons.mean_absolute(sample, one, other),
-        "answers_that_differ": {
-            task: float(np.mean(choice[one] != choice[other]))
-            for task in tasks
-            if (choice := comparisons.chosen(task, [one, other], records))
-        },
-    }
-
-
-def of_task(task: str, arm: Arm, records: Records) -> Entry:
+def of_task(base: Task, task: str, arm: Arm) -> Entry:
     """All families of one question set."""
-    fit = {
-        row: records[row]
-        for row in dict.fromkeys([orderings.BASE, *arm.rows])
-        if not scores.unfit(row, records)
-    }
-    right, choice = (
-        comparisons.right(task, list(fit), records),
-        comparisons.chosen(task, [*fit], records),
-    )
-    base = records[orderings.BASE][0].tasks[task]
-    why = scores.useless(task, fit)
+    answers = arm.answers[task]
+    fit = {row: arm.records[row] for row in answers.rows}
 
-    def family(rows: Sequence[str]) -> Entry:
-        tested = flips.tested(rows, right, choice)
-        return {"comparisons": len(tested), "entries": tested}
+    def tested(two: Numbers) -> tuple[flips.Tested, Entry]:
+        found = flips.tested(answers, two)
+        return found, found.family(arm.most())
 
+    def of_orders(orders: Orders) -> Entry:
+        found, family = tested(answers.every_two(orders.rows))
+        power = needs.of_task(base, found.either)
+        return {"stages": list(orders.stages), **family, "power": power}
+
+    declared = answers.numbered(arm.wanted.contrasts)
     return {
         "questions": len(base.correct),
         "chance": base.chance,
-        "says_nothing_because": why,
-        "accuracy": {row: float(right[row].mean()) for row in arm.rows if row in right},
-        "full_orders": [
-            {"stages": list(o.stages), **(pairs := family(o.rows)),
-             "power": needs.of_task(base, pairs["entries"])}
-            for o in arm.orders
+        "says_nothing_because": scores.useless(task, fit),
+        "accuracy": {
+            row: float(its)
+            for row, its in zip(answers.rows, answers.accuracy, strict=True)
+            if row in arm.rows
+        },
+        "full_orders": [of_orders(orders) for orders in arm.full],
+        "smaller_orders": [
+            {"stages": list(its.stages), **tested(answers.every_two(its.rows))[1]}
+            for its in arm.smaller
         ],
-        "all_rows": family([row for row in arm.rows if row in fit]),
-    }  # fmt: skip
+        "all_rows": (tested(answers.every_two(arm.rows))[1] if arm.wanted.all_pairs else NOT_ASKED),
+        "contrasts": tested(declared)[1] if declared.size else NOT_HERE,
+    }
 
 
-def plain(value: Any) -> Any:
-    """Convert a value for JSON: no NaN, and no digits that differ between machines."""
-    if isinstance(value, dict):
-        return {str(key): plain(its) for key, its in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(its) for its in value]
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
-    return value
-
-
-def write(asked: Request, json: Path, markdown: Path) -> None:
+def write(asked: Request, wanted: Wanted, json: Path, markdown: Path) -> None:
     """Write every comparison of a study, and the same in sentences.
 
     Args:
         asked: its rows with their measurements.
+        wanted: which comparisons.
         json: the file of comparisons.
         markdown: the page.
     """
-    made = plain(analysis(asked.study, asked.rows, asked.records, asked.arms, asked.figures))
-    files.write_json(json, made)
+    made = listing.plain(
+        analysis(asked.study, asked.rows, asked.records, asked.arms, asked.figures, wanted)
+    )
+    listing.write(json, made)
     files.write_text(markdown, prose.page(made))
     print(f"{markdown}: {len(asked.rows)} rows, {len(made['seeds'])} seeds")

@@ -1,72 +1,228 @@
 """Families of perplexity contrasts, each corrected as a whole, as analysis.json holds them."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, permutations
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import permutations
 
 import numpy as np
 
 from compression_order import orderings
+from compression_order.findings import listing
+from compression_order.findings.listing import Entries, Entry, Numbers
 from compression_order.orderings import Orders
-from compression_order.results import scores
 from compression_order.results.guards import Records
 from compression_order.statistics import estimates, multiplicity, paired
-from compression_order.statistics.estimates import Coefficients, Sample, Spread, pooled
+from compression_order.statistics.estimates import Coefficients, Effects, Matrix, Sample, Spread
+from compression_order.statistics.multiplicity import Verdicts
 from compression_order.statistics.paired import Array
 
 DRAWS = 2000  # of the bootstrap
 
-Entry = dict[str, Any]
-Asked = tuple[Entry, Coefficients]  # names of a comparison, and its contrast
+Labelled = tuple[Entry, Coefficients]  # names of a comparison, and its contrast
 
 
-def tested(sample: Sample, asked: Sequence[Asked], drawn: Mapping[str, Array]) -> list[Entry]:
-    """Every comparison with its effect, intervals, p-values and verdict.
+@dataclass(frozen=True)
+class Asked:
+    """The contrasts of a family.
 
-    Args:
-        sample: the losses.
-        asked: the family.
-        drawn: bootstrap draws of the rows, from `draws`.
+    Attributes:
+        label: number of a contrast -> names of the comparison.
+        matrix: their coefficients, [contrasts, rows of the sample].
+        two: numbers of the first and the second rows, [2, contrasts], in a family of every two
+            rows; None in a family that does not grow so fast.
     """
-    effects = [estimates.contrast(sample, c, spread_of(sample, list(c))) for _, c in asked]
-    verdicts = multiplicity.corrected([effect.p for effect in effects])
-    level = multiplicity.simultaneous_level(len(asked))
-    found = []
-    for (label, c), effect, verdict in zip(asked, effects, verdicts, strict=True):
-        redrawn = np.sum([weight * drawn[row] for row, weight in c.items()], axis=0)
-        found.append(
-            {
-                **label,
-                "log_ratio": effect.value,
-                "ratio": math.exp(effect.value),
-                "se": effect.se,
-                "df": effect.df,
-                "se_text": effect.unit_se,
-                "sd_units": effect.unit_sd,
-                "sd_seeds": effect.seed_sd,
-                **verdict,
-                "interval": _ratios(effect.interval()),
-                "simultaneous": _ratios(effect.interval(level)),
-                "bootstrap_text": _ratios(paired.expanded_interval(redrawn, len(sample.weights))),
-            }
-        )
-    return found
+
+    label: Callable[[int], Entry]
+    matrix: Matrix
+    two: Numbers | None = None
+
+    def __len__(self) -> int:
+        count: int = self.matrix.shape[0]
+        return count
 
 
-def _ratios(interval: tuple[float, float]) -> list[float]:
-    with np.errstate(over="ignore"):
-        return [float(np.exp(end)) for end in interval]
+@dataclass(frozen=True)
+class Tested:
+    """A family of contrasts, tested.
+
+    Attributes:
+        text: the losses.
+        asked: the contrasts.
+        effects: their sizes and errors.
+        verdicts: corrected for the whole family.
+    """
+
+    text: "Text"
+    asked: Asked
+    effects: Effects
+    verdicts: Verdicts
+
+    @cached_property
+    def interval(self) -> Array:
+        """95% intervals, [contrasts, 2]."""
+        return self.effects.interval()
+
+    @cached_property
+    def simultaneous(self) -> Array:
+        """Intervals that hold together, [contrasts, 2]."""
+        return self.effects.interval(multiplicity.simultaneous_level(len(self.asked)))
+
+    def entry(self, nth: int, redrawn: Array) -> Entry:
+        """One comparison with its effect, intervals, p-values and verdict.
+
+        Args:
+            nth: its number.
+            redrawn: interval over the bootstrap draws, [2].
+        """
+        its, verdicts = self.effects, self.verdicts
+        with np.errstate(over="ignore"):
+            ratio, *ends = (
+                np.exp(of).tolist()
+                for of in (its.value[nth], self.interval[nth], self.simultaneous[nth], redrawn)
+            )
+        return {
+            **self.asked.label(nth),
+            "log_ratio": float(its.value[nth]),
+            "ratio": ratio,
+            "se": float(its.se[nth]),
+            "df": float(its.df[nth]),
+            "se_text": float(its.unit_se[nth]),
+            "sd_units": float(its.unit_sd[nth]),
+            "sd_seeds": None if its.seed_sd is None else float(its.seed_sd[nth]),
+            **verdicts.of(nth),
+            **dict(zip(("interval", "simultaneous", "bootstrap_text"), ends, strict=True)),
+        }
+
+    def family(self, most: int) -> Entry:
+        """The family as analysis.json holds it.
+
+        Args:
+            most: comparisons of every two rows up to which all are listed.
+        """
+        chosen = np.arange(len(self.asked))
+        if self.asked.two is not None and len(self.asked) > most:
+            values, found = self.effects.value, self.verdicts.separable
+            scores, ends = self.text.scores, self.simultaneous
+            chosen = listing.in_short(self.asked.two, scores, values, found, ends)
+        redrawn = self.text.redrawn(self.asked.matrix[chosen])
+        entries = Entries(lambda at: self.entry(chosen[at], redrawn[at]), len(chosen))
+        return listing.family(self.verdicts, entries)
 
 
-def pairs(rows: Sequence[str]) -> list[Asked]:
-    """Every two rows, the first over the second."""
+@dataclass(frozen=True)
+class Text:
+    """The losses of rows on one text, with what all families on it share.
+
+    Attributes:
+        sample: the losses.
+        drawn: log perplexity of every row, the mean over seeds, in each bootstrap draw,
+            [rows, draws].
+    """
+
+    sample: Sample
+    drawn: Array
+
+    @classmethod
+    def of(cls, sample: Sample) -> "Text":
+        """Redraw the units of all rows at once."""
+        means = sample.stacked.mean(axis=1)
+        return cls(sample, paired.bootstrap_means(means, sample.weights, DRAWS))
+
+    @cached_property
+    def rows(self) -> list[str]:
+        """The rows that can be compared."""
+        return list(self.sample.losses)
+
+    @cached_property
+    def scores(self) -> Array:
+        """Log perplexity of every row, the mean over seeds, [rows]."""
+        means: Array = self.sample.seed_means.mean(axis=1)
+        return means
+
+    @cached_property
+    def draws(self) -> Mapping[str, Array]:
+        """The draws of each row by name."""
+        return dict(zip(self.rows, self.drawn, strict=True))
+
+    @cached_property
+    def _spreads(self) -> tuple[Numbers, list[Spread]]:
+        """The number of each row's set of stages, and the spread of every set."""
+        sets: dict[tuple[str, ...], list[int]] = {}
+        for nth, row in enumerate(self.rows):
+            sets.setdefault(orderings.stages_of(row), []).append(nth)
+        number = np.empty(len(self.rows), dtype=np.intp)
+        for nth, its in enumerate(sets.values()):
+            number[its] = nth
+        unknown = Spread(np.nan, np.nan)
+        means = self.sample.seed_means
+        return number, [estimates.pooled(means[its]) or unknown for its in sets.values()]
+
+    def spread(self, asked: Matrix) -> Spread:
+        """Seed spread of each contrast, pooled over all orders of its rows' stages.
+
+        NaN where its rows are of different stages.
+        """
+        number, spreads = self._spreads
+        its, starts = number[asked.indices], asked.indptr[:-1]
+        least, most = np.minimum.reduceat(its, starts), np.maximum.reduceat(its, starts)
+        variance, df = np.array(spreads, dtype=np.float64)[least].T
+        same = least == most
+        return Spread(np.where(same, variance, np.nan), np.where(same, df, np.nan))
+
+    def redrawn(self, asked: Matrix) -> Array:
+        """Intervals of contrasts over the bootstrap draws, [contrasts, 2]."""
+        units = len(self.sample.weights)
+        parts = [
+            paired.expanded_intervals(asked[part] @ self.drawn, units)
+            for part in estimates.blocks(asked.shape[0])
+        ]
+        return np.concatenate(parts)
+
+    def tested(self, asked: Asked) -> Tested:
+        """Every comparison of a family, corrected as a whole."""
+        effects = estimates.contrasts(self.sample, asked.matrix, self.spread(asked.matrix))
+        return Tested(self, asked, effects, multiplicity.corrected(effects.p))
+
+    def asked(self, its: Sequence[Labelled]) -> Asked:
+        """A family of contrasts that are given one by one."""
+        labels = [label for label, _ in its]
+        return Asked(labels.__getitem__, estimates.matrix(self.rows, [c for _, c in its]))
+
+    def asked_of_two(
+        self, two: Numbers, more: Callable[[str, str], Entry] = lambda first, second: {}
+    ) -> Asked:
+        """A family of many comparisons of two rows.
+
+        Args:
+            two: numbers of the first and the second rows, [2, comparisons].
+            more: first and second row -> what the entry says besides their names.
+        """
+
+        def label(nth: int) -> Entry:
+            first, second = (self.rows[at] for at in two[:, nth])
+            return {"first": first, "second": second, **more(first, second)}
+
+        return Asked(label, estimates.pairs(two, len(self.rows)), two)
+
+    def every_two(self, rows: Sequence[str]) -> Asked:
+        """Every two of the rows that can be compared, the first over the second."""
+        place = {row: nth for nth, row in enumerate(self.rows)}
+        numbers = np.array([place[row] for row in rows if row in place], dtype=np.intp)
+        return self.asked_of_two(numbers[np.array(np.triu_indices(len(numbers), 1))])
+
+
+def declared(contrasts: Sequence[tuple[str, str]], available: Sequence[str]) -> list[Labelled]:
+    """The contrasts that a study declares, as far as their rows can be compared."""
+    known = set(available)
     return [
-        ({"first": a, "second": b}, estimates.pair(a, b)) for a, b in combinations(rows, 2)
-    ]  # fmt: skip
+        ({"first": first, "second": second}, estimates.pair(first, second))
+        for first, second in contrasts
+        if {first, second} <= known
+    ]
 
 
-def positions(orders: Orders, available: Sequence[str]) -> list[Asked]:
+def positions(orders: Orders, available: Sequence[str]) -> list[Labelled]:
     """Main effect of each stage at each position over the mean of all orders.
 
     None unless every order of distinct stages is there, because the effects would be confounded.
@@ -78,18 +234,18 @@ def positions(orders: Orders, available: Sequence[str]) -> list[Asked]:
     every = [orderings.join(order) for order in permutations(stages)]
     if not set(every) <= set(available):
         return []
-    asked: list[Asked] = []
+    asked: list[Labelled] = []
     for stage in stages:
         for nth in range(len(stages)):
-            at = [row for row in every if orderings.split(row)[nth] == stage]
+            at = {row for row in every if orderings.split(row)[nth] == stage}
             c = {row: (row in at) / len(at) - 1 / len(every) for row in every}
             asked.append(({"stage": stage, "position": nth + 1}, c))
     return asked
 
 
-def commutators(rows: Sequence[str]) -> list[Asked]:
+def commutators(rows: Sequence[str]) -> list[Labelled]:
     """Pairs that differ only by a swap of neighbouring stages: ...-X-Y-... over ...-Y-X-..."""
-    asked: list[Asked] = []
+    asked: list[Labelled] = []
     for one, other in orderings.swaps(rows):
         tokens, at = orderings.split(one), orderings.swapped(one, other) or 0
         label = {
@@ -103,6 +259,28 @@ def commutators(rows: Sequence[str]) -> list[Asked]:
     return asked
 
 
+def agreement(here: Tested, rows: Sequence[str], there: Tested, others: Sequence[str]) -> Entry:
+    """Count the pairs that are separable on two texts, and those of one direction among them.
+
+    Args:
+        here: every two orders on one text.
+        rows: of the sample on that text.
+        there: the same on the other text.
+        others: of the sample on the other text.
+    """
+    place = {row: nth for nth, row in enumerate(rows)}
+    renumbered = np.array([place.get(row, -1) for row in others], dtype=np.intp)
+    assert here.asked.two is not None and there.asked.two is not None
+    two = renumbered[there.asked.two]
+    codes = [pair[0] * len(rows) + pair[1] for pair in (here.asked.two, two)]
+    known = np.flatnonzero((two >= 0).all(axis=0))
+    _, one, other = np.intersect1d(codes[0], codes[1][known], return_indices=True)
+    other = known[other]
+    both = here.verdicts.separable[one] & there.verdicts.separable[other]
+    alike = (here.effects.value[one] < 0) == (there.effects.value[other] < 0)
+    return {"separable_on_both": int(both.sum()), "in_one_direction": int((both & alike).sum())}
+
+
 def mean_absolute(sample: Sample, first: str, second: str) -> float:
     """Mean over seeds and units of |loss difference|, nats per token: a distance of two models."""
     distance = np.abs(sample.losses[first] - sample.losses[second]).mean(axis=0)
@@ -114,12 +292,19 @@ def comparable(rows: Sequence[str], sample: Sample) -> Iterator[str]:
     return (row for row in rows if row in sample.losses)
 
 
-def sample_of(text: str, rows: Sequence[str], records: Records) -> Sample:
-    """The losses of the rows on a text; refused, copied and non-finite rows are left out."""
+def sample_of(text: str, rows: Sequence[str], records: Records, unfit: Mapping[str, str]) -> Sample:
+    """The losses of the rows on a text; unfit and non-finite rows are left out.
+
+    Args:
+        text: its name.
+        rows: to compare.
+        records: of the rows.
+        unfit: row -> why it cannot be compared on anything.
+    """
     entry = records[orderings.BASE][0].perplexity[text]
     losses, left_out = dict[str, Array](), dict[str, str]()
     for row in rows:
-        why = scores.unfit(row, records)
+        why = unfit.get(row)
         values = np.array([] if why else [r.perplexity[text].losses for r in records[row]])
         if not why and not np.isfinite(values).all():
             why = "its perplexity is not finite"
@@ -135,36 +320,3 @@ def sample_of(text: str, rows: Sequence[str], records: Records) -> Sample:
         tokens=entry.tokens / len(entry.losses),
         left_out=left_out,
     )
-
-
-def draws(sample: Sample) -> dict[str, Array]:
-    """Log perplexity of every row, the mean over seeds, in each bootstrap draw, [draws]."""
-    means = [losses.mean(axis=0) for losses in sample.losses.values()]
-    return dict(
-        zip(sample.losses, paired.bootstrap_means(means, sample.weights, DRAWS), strict=True)
-    )
-
-
-def spread_of(sample: Sample, rows: Sequence[str]) -> Spread | None:
-    """Seed spread pooled over all orders of these rows' stages; None if their stages differ."""
-    orders = orderings.same_stages(rows[0], list(sample.losses))
-    return pooled(sample, orders) if set(rows) <= set(orders) else None
-
-
-def right(task: str, rows: Sequence[str], records: Records) -> Mapping[str, Array]:
-    """Right answers of each row that was asked, [seeds, questions]."""
-    return {
-        row: np.array([record.tasks[task].correct for record in records[row]])
-        for row in rows
-        if row in records
-    }
-
-
-def chosen(task: str, rows: Sequence[str], records: Records) -> Mapping[str, Array]:
-    """Chosen answers of each row, [seeds, questions]; generated answers as texts."""
-    return {
-        row: np.array([record.tasks[task].answers or record.tasks[task].choice
-                       for record in records[row]])
-        for row in rows
-        if row in records
-    }  # fmt: skip

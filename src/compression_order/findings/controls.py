@@ -6,16 +6,18 @@ as KD). Wherever the study has a row and the same row with the twin in its place
 compared. A missing comparison is reported as not in this study.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
+
+import numpy as np
 
 from compression_order import methods, orderings
 from compression_order.common import declare
 from compression_order.common.declare import Role
-from compression_order.findings.comparisons import Asked
+from compression_order.findings.comparisons import Labelled
+from compression_order.findings.listing import Numbers
 from compression_order.results.guards import Records
 from compression_order.statistics import estimates
 
@@ -120,37 +122,47 @@ def _control(token: Token, other: Token) -> str | None:
     return None
 
 
-def asked(rows: Sequence[str], known: Mapping[str, Token]) -> list[Asked]:
+def asked(rows: Sequence[str], known: Mapping[str, Token]) -> list[Labelled]:
     """Ratios of every row over the same row with a control in place of its twin."""
-    family: list[Asked] = []
+    family: list[Labelled] = []
+    there = set(rows)
     for leaves_out, token, control in twins(known):
         for row in rows:
             parts = orderings.split(row)
             other = orderings.join([control if part == token else part for part in parts])
-            if token in parts and other in rows:
+            if token in parts and other in there:
                 label = {"leaves_out": leaves_out, "with": row, "control": other}
                 budgets = [budget(row, known), budget(other, known)]
                 family.append(({**label, "conversations": budgets}, estimates.pair(row, other)))
     return family
 
 
-def equal_budget(rows: Sequence[str], known: Mapping[str, Token]) -> list[Asked]:
-    """Pairs of different stages with equal compression, in the same order, and equal budget."""
-    family: list[Asked] = []
-    for one, other in combinations(rows, 2):
-        spent = budget(one, known)
-        differ = Counter(orderings.split(one)) != Counter(orderings.split(other))
-        alike = _compression(one, known) == _compression(other, known)
-        if spent and differ and alike and spent == budget(other, known):
-            label = {"first": one, "second": other, "conversations": spent}
-            family.append((label, estimates.pair(one, other)))
-    return family
+def equal_budget(rows: Sequence[str], known: Mapping[str, Token]) -> Numbers:
+    """Pairs of different stages with equal compression, in the same order, and equal budget.
+
+    Returns:
+        The numbers of their first and second rows, [2, pairs], in the order of the rows.
+    """
+    steps = {token: _compression(its) for token, its in known.items()}
+    alike: dict[Any, dict[tuple[str, ...], list[int]]] = {}
+    for nth, row in enumerate(rows):
+        spent = budget(row, known)
+        if spent:
+            compressed = tuple(s for token in orderings.split(row) if (s := steps.get(token)))
+            sets = alike.setdefault((spent, compressed), {})
+            sets.setdefault(orderings.stages_of(row), []).append(nth)
+    found = [
+        (min(pair), max(pair))
+        for sets in alike.values()
+        for one, other in combinations(sets.values(), 2)
+        for pair in product(one, other)
+    ]
+    return np.array(sorted(found), dtype=np.intp).reshape(-1, 2).T
 
 
-def _compression(row: str, known: Mapping[str, Token]) -> list[str]:
-    """The compressing stages of a row in order, without the trainings."""
-    its = [known[token] for token in orderings.split(row) if token in known]
-    return [f"{t.method} {t.untrained}" for t in its if t.kind in ("prune", "quantize")]
+def _compression(token: Token) -> str:
+    """What a stage compresses, and how; nothing for a training."""
+    return f"{token.method} {token.untrained}" if token.kind in ("prune", "quantize") else ""
 
 
 def grid(rows: Sequence[str], known: Mapping[str, Token]) -> list[tuple[str, str]]:
@@ -160,19 +172,20 @@ def grid(rows: Sequence[str], known: Mapping[str, Token]) -> list[tuple[str, str
     """
     prunings = [t for t in known.values() if t.kind == "prune"]
     quantizations = [t for t in known.values() if t.kind == "quantize"]
+    there = set(rows)
     cells = [
         (p.token, q.token)
         for p in prunings
         for q in quantizations
-        if {p.token, q.token, f"{p.token}-{q.token}", f"{q.token}-{p.token}"} <= set(rows)
+        if {p.token, q.token, f"{p.token}-{q.token}", f"{q.token}-{p.token}"} <= there
     ]
     strengths = {(known[p].strength, known[q].strength) for p, q in cells}
     return cells if len(strengths) > 1 else []
 
 
-def weaker(cells: Sequence[tuple[str, str]]) -> list[Asked]:
+def weaker(cells: Sequence[tuple[str, str]]) -> list[Labelled]:
     """Contrasts of each grid cell: the two stages alone, and their two orders."""
-    family: list[Asked] = []
+    family: list[Labelled] = []
     for x, y in cells:
         label = {"prune": x, "quantize": y}
         family.append(({**label, "compares": "alone"}, estimates.pair(x, y)))

@@ -1,30 +1,30 @@
 """Estimate the sample size of a later study from a finished one's paired variances (`power.py`)."""
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from compression_order.results.records import Task
 from compression_order.statistics import multiplicity, normal_power, power
-from compression_order.statistics.estimates import Sample
+from compression_order.statistics.estimates import Effects, Sample
+from compression_order.statistics.paired import Array
 
 RATIOS = (1.01, 1.02, 1.05, 1.1)  # perplexity ratios that may matter to a reader
 DIFFERENCES = (0.01, 0.02, 0.05, 0.1)  # of accuracy
 
 
-def of_text(sample: Sample, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Units, tokens and seeds needed for ratios between orders; None without two orders or units.
+def of_text(sample: Sample, pairs: Effects) -> dict[str, Any] | None:
+    """Units, tokens and seeds needed for ratios between orders; None with fewer than two units.
 
-    Standard deviations are medians over the pairs. The number of units assumes the present seeds;
-    the number of seeds assumes unlimited text.
+    Standard deviations are medians over the pairs, of which there is one at least. The number of
+    units assumes the present seeds; the number of seeds assumes unlimited text.
     """
-    if not pairs or len(sample.weights) < 2:
+    if len(sample.weights) < 2:
         return None
-    sd = float(np.median([pair["sd_units"] for pair in pairs]))
-    seeds = None if sample.seeds == 1 else float(np.median([pair["sd_seeds"] for pair in pairs]))
-    corrected = multiplicity.ALPHA / len(pairs)
+    sd = float(np.median(pairs.unit_sd))
+    seeds = None if pairs.seed_sd is None else float(np.median(pairs.seed_sd))
+    corrected = multiplicity.ALPHA / len(pairs.value)
     return {
         "sd_units": sd,
         "sd_seeds": seeds,
@@ -60,19 +60,20 @@ def _seeds(effect: float, sd: float | None, alpha: float) -> int | None:
     return power.units_needed(effect, sd, alpha) if sd else 1
 
 
-def of_task(base: Task, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def of_task(base: Task, either: Array) -> dict[str, Any] | None:
     """Questions needed for accuracy differences between orders.
 
     None without two orders, and if answers have scores: a flip has no size.
+
+    Args:
+        base: the question set, as base answered it.
+        either: of every two orders, how many questions one alone answers right, the mean over
+            seeds, [pairs].
     """
-    if not pairs or base.graded:
+    if not len(either) or base.graded:
         return None
     questions = len(base.correct)
-    either = [
-        np.mean(np.add(pair["only_first_right"], pair["only_second_right"])) / questions
-        for pair in pairs
-    ]
-    flips, corrected = float(np.median(either)), multiplicity.ALPHA / len(pairs)
+    flips, corrected = float(np.median(either)) / questions, multiplicity.ALPHA / len(either)
     return {
         "flips": flips,
         "smallest_difference": normal_power.smallest_difference(questions, flips),

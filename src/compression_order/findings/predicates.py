@@ -16,7 +16,7 @@ import numpy as np
 
 from compression_order import orderings
 from compression_order.findings import comparisons
-from compression_order.findings.comparisons import Asked
+from compression_order.findings.comparisons import Labelled
 from compression_order.results import quantized_first, verdict
 from compression_order.results.published import Published
 from compression_order.statistics import paired
@@ -40,20 +40,21 @@ def split(
     return (yes, no) if yes and no else None
 
 
-def asked(rows: Sequence[str], kinds: Mapping[str, str]) -> list[Asked]:
+def asked(rows: Sequence[str], kinds: Mapping[str, str]) -> list[Labelled]:
     """The contrasts of both predicates, alone and with the other held fixed."""
     splits = {p: found for p in PREDICATES if (found := split(rows, p, kinds))}
-    family: list[Asked] = []
+    family: list[Labelled] = []
     for predicate, (yes, no) in splits.items():
-        c = {row: 1 / len(yes) if row in yes else -1 / len(no) for row in [*yes, *no]}
+        c = {row: 1 / len(yes) for row in yes} | {row: -1 / len(no) for row in no}
         family.append(({"predicate": predicate, "held_fixed": None}, c))
     return family + (_adjusted(splits) if len(splits) == len(PREDICATES) else [])
 
 
-def _adjusted(splits: Mapping[str, tuple[list[str], list[str]]]) -> list[Asked]:
+def _adjusted(splits: Mapping[str, tuple[list[str], list[str]]]) -> list[Labelled]:
     """Each predicate's coefficient with the other held fixed, by least squares over the orders."""
     rows = [row for part in next(iter(splits.values())) for row in part]
-    columns = [[float(row in yes) for row in rows] for yes, _ in splits.values()]
+    holds = [set(yes) for yes, _ in splits.values()]
+    columns = [[float(row in yes) for row in rows] for yes in holds]
     design = np.array([np.ones(len(rows)), *columns]).T
     if np.linalg.matrix_rank(design) < design.shape[1]:
         return []

@@ -66,6 +66,8 @@ def of_arm(arm: Entry, primary: str, seeds: int) -> Iterator[str]:
         yield prose_orders.positions(orders)
         yield "\n".join(prose_orders.predicates(orders))
         yield budgets(orders)
+    if isinstance(text["contrasts"], Mapping):
+        yield prose_orders.contrasts(text["contrasts"])
     yield prose_orders.commutators(text["commutators"])
     yield prose_orders.weaker_first(text["weaker_first"])
     yield "## Controls and equal budgets"
@@ -76,30 +78,22 @@ def of_arm(arm: Entry, primary: str, seeds: int) -> Iterator[str]:
 
 def elsewhere(arm: Entry, primary: str, nth: int) -> Iterator[str]:
     """Describe the same orders on the other texts, one line each."""
-    here = arm["perplexity"][primary]["full_orders"][nth]["pairs"]
     for text, found in arm["perplexity"].items():
         there = found["full_orders"][nth]["pairs"]
         if text == primary or isinstance(there, str):
             continue
         told = f"On {text} ({found['units']}), {wording.share_separable(there)}"
-        yield f"{told}{'' if isinstance(here, str) else agreement(here, there)}."
+        beside = found["full_orders"][nth]["beside_primary"]
+        yield f"{told}{agreement(beside) if beside else ''}."
 
 
-def agreement(here: Entry, there: Entry) -> str:
+def agreement(beside: Entry) -> str:
     """Count the pairs separable on both texts that have the same direction."""
-    other = {(e["first"], e["second"]): e for e in there["entries"]}
-    both = [
-        (entry["log_ratio"] > 0) == (its["log_ratio"] > 0)
-        for entry in here["entries"]
-        if (its := other.get((entry["first"], entry["second"])))
-        and entry["separable"]
-        and its["separable"]
-    ]
+    both = beside["separable_on_both"]
     if not both:
         return ""
-    return (
-        f"; of {writing.count(len(both), 'pair')} separable on both, {sum(both)} in one direction"
-    )
+    pairs = writing.count(both, "pair")
+    return f"; of {pairs} separable on both, {beside['in_one_direction']} in one direction"
 
 
 def spread(text: Entry, seeds: int) -> str:
@@ -109,9 +103,11 @@ def spread(text: Entry, seeds: int) -> str:
     rows = [row for orders in text["full_orders"] for row in orders["orders"]]
     if not rows:
         return "No orders at full compression can be compared."
+    found = {row: text["rows"][row]["sd_seeds"] for row in rows}
+    shown, remark = wording.longest(rows, lambda row: float(found[row]))
     lines = [["order", "sd of log perplexity over seeds"]]
-    lines += [[row, f"{text['rows'][row]['sd_seeds']:.4f}"] for row in rows]
-    return f"Standard deviation over {seeds} seeds, nats per token:\n\n{grid(lines)}"
+    lines += [[row, f"{found[row]:.4f}"] for row in shown]
+    return f"Standard deviation over {seeds} seeds, nats per token{remark}:\n\n{grid(lines)}"
 
 
 def needs(orders: Entry, units: str) -> str:
@@ -187,8 +183,7 @@ def questions(arm: Entry) -> Iterator[str]:
 
 
 def _asked(orders: Entry, found: Entry) -> Sequence[str]:
-    entries = orders["entries"]
-    separable = f"{sum(e['separable'] for e in entries)} of {len(entries)}"
+    separable = f"{orders['separable']} of {orders['comparisons']}"
     smallest = orders["power"] and orders["power"]["smallest_difference"]
     remark = found["says_nothing_because"] or "can rank orders"
     finds = f"{smallest:.3f}" if smallest else "n/a"
@@ -196,19 +191,32 @@ def _asked(orders: Entry, found: Entry) -> Sequence[str]:
 
 
 def _differences(task: str, found: Entry) -> Iterator[str]:
-    """The separable pairs of a set that can rank orders."""
+    """The separable pairs of a set that can rank orders, and the declared contrasts."""
     if found["says_nothing_because"]:
         return
     for orders in found["full_orders"]:
-        for entry in orders["entries"]:
-            if entry["separable"]:
-                better, worse = entry["first"], entry["second"]
-                if entry["accuracy_difference"] < 0:
-                    better, worse = worse, better
-                yield (
-                    f"On {task}, {better} answers {abs(entry['accuracy_difference']):.1%} more of "
-                    f"the questions right than {worse}: separable."
-                )
+        separable = [entry for entry in orders["entries"] if entry["separable"]]
+        shown, remark = wording.longest(separable, _size)
+        yield from (f"{_difference(task, entry)}: separable." for entry in shown)
+        if remark:
+            yield f"These are not all{remark}."
+    if isinstance(found["contrasts"], Mapping):
+        for entry in found["contrasts"]["entries"]:
+            yield f"Declared: {_difference(task, entry)}: {wording.verdict(entry)}."
+
+
+def _size(entry: Entry) -> float:
+    return abs(entry["accuracy_difference"])
+
+
+def _difference(task: str, entry: Entry) -> str:
+    """Which row answers more of the questions right."""
+    better, worse = entry["first"], entry["second"]
+    if entry["accuracy_difference"] < 0:
+        better, worse = worse, better
+    return (
+        f"On {task}, {better} answers {_size(entry):.1%} more of the questions right than {worse}"
+    )
 
 
 def guarded(analysis: Entry) -> str:

@@ -8,6 +8,8 @@ from compression_order.common.writing import grid
 from compression_order.findings import wording
 
 Entry = Mapping[str, Any]
+MATRIX = 24  # orders that a matrix can show: those of four stages
+NAMED = 10  # orders that a sentence names where there are more
 NO_KL = (
     "The distances given are the mean absolute difference of stored losses and the share of stored "
     "answers that differ; the KL divergence between the two needs the outputs of both, which "
@@ -23,15 +25,18 @@ def separation(orders: Entry, title: str) -> Iterator[str]:
         return
     entries = [wording.upwards(entry) for entry in family["entries"]]
     yield f"**{title}: {wording.share_separable(family)}.** {_whether(entries)}"
-    ascending = _ascending(orders["orders"], entries)
+    ascending = orders["ascending"]
     yield _best(ascending, entries)
-    by_holm = sum(entry["holm_only"] for entry in entries)
+    by_holm = family["holm_only"]
     if by_holm:
         yield (
             f"Holm's step-down test alone would separate {writing.count(by_holm, 'pair')} more; no "
             "simultaneous interval goes with it, so they are not counted."
         )
-    yield _matrix(ascending, entries)
+    if len(ascending) <= MATRIX:
+        yield _matrix(ascending, entries)
+    else:
+        yield _ladder(ascending, entries)
 
 
 def _whether(entries: Sequence[Entry]) -> str:
@@ -53,25 +58,24 @@ def _whether(entries: Sequence[Entry]) -> str:
     )
 
 
-def _ascending(rows: Sequence[str], entries: Sequence[Entry]) -> list[str]:
-    """The orders by perplexity, lowest first."""
-    above = {row: sum(entry["first"] == row for entry in entries) for row in rows}
-    return sorted(rows, key=lambda row: above[row])
-
-
 def _best(ascending: Sequence[str], entries: Sequence[Entry]) -> str:
     lowest = ascending[0]
-    unclear = [
+    unclear = {
         entry["first"] if entry["second"] == lowest else entry["second"]
         for entry in entries
         if lowest in (entry["first"], entry["second"]) and not entry["separable"]
-    ]
+    }
     if not unclear:
         return f"{lowest} has the lowest perplexity, separable from every other order."
-    beside = writing.listed([row for row in ascending if row in unclear])
+    beside = [row for row in ascending if row in unclear]
+    told = (
+        writing.listed(beside)
+        if len(beside) < MATRIX
+        else f"{', '.join(beside[:NAMED])} and {len(beside) - NAMED} more orders"
+    )
     return (
         f"No best order can be named: {lowest} has the lowest perplexity here, but it is not "
-        f"separable from {beside}."
+        f"separable from {told}."
     )
 
 
@@ -84,6 +88,15 @@ def _matrix(ascending: Sequence[str], entries: Sequence[Entry]) -> str:
         cells = [_cell(found[row, column]) for column in ascending[:nth]]
         lines.append([row, *cells, *[""] * (len(ascending) - 1 - nth)])
     return grid(lines)
+
+
+def _ladder(ascending: Sequence[str], entries: Sequence[Entry]) -> str:
+    """Perplexity of the lowest orders and of the highest one over the lowest."""
+    lowest, *others = ascending
+    found = {entry["first"]: entry for entry in entries if entry["second"] == lowest}
+    shown = [*others[: MATRIX - 1], others[-1]]
+    lines = [["over", lowest], *([row, _cell(found[row])] for row in shown)]
+    return f"The {MATRIX} lowest of {len(ascending)} orders, and the highest:\n\n{grid(lines)}"
 
 
 def _cell(entry: Entry) -> str:
@@ -107,13 +120,24 @@ def positions(orders: Entry) -> str:
     return f"By position, {told} from no effect.\n\n{grid(lines)}"
 
 
+def contrasts(family: Entry) -> str:
+    """Describe the contrasts that the study declares, which are a family of their own."""
+    lines = [["first", "second", "first over second", "verdict"]]
+    for entry in family["entries"]:
+        ratio = f"{wording.times(entry['ratio'])} ({wording.between(entry['simultaneous'])})"
+        lines.append([entry["first"], entry["second"], ratio, wording.verdict(entry)])
+    told = wording.share_separable(family, "declared contrast")
+    return f"Of the comparisons that the study file declares, {told}.\n\n{grid(lines)}"
+
+
 def commutators(family: Entry | str) -> str:
     """Describe the effect of swapping two neighbouring stages."""
     if isinstance(family, str):
         return f"Swapping two neighbouring stages: {family}."
     header = ["first", "second", "first over second", "verdict", "mean abs. loss difference"]
     lines = [[*header, "answers that differ"]]
-    for entry in family["entries"]:
+    shown, remark = wording.longest(family["entries"], wording.effect)
+    for entry in shown:
         ratio = f"{wording.times(entry['ratio'])} ({wording.between(entry['simultaneous'])})"
         shares = entry["answers_that_differ"].values()
         flips = f"{min(shares):.1%} to {max(shares):.1%}" if shares else "n/a"
@@ -121,7 +145,9 @@ def commutators(family: Entry | str) -> str:
         pair = [entry["first"], entry["second"], ratio, wording.verdict(entry), distance, flips]
         lines.append(pair)
     told = wording.share_separable(family, "swap")
-    return f"Of two neighbouring stages that change places, {told}. {NO_KL}\n\n{grid(lines)}"
+    return (
+        f"Of two neighbouring stages that change places, {told}{remark}. {NO_KL}\n\n{grid(lines)}"
+    )
 
 
 def predicates(orders: Entry) -> Iterator[str]:
@@ -170,12 +196,13 @@ def controls(family: Entry | str) -> str:
         )
     header = ["leaves out", "row", "control", "row over control", "verdict"]
     lines = [[*header, "conversations trained on"]]
-    for entry in family["entries"]:
+    shown, remark = wording.longest(family["entries"], wording.effect)
+    for entry in shown:
         ratio = f"{wording.times(entry['ratio'])} ({wording.between(entry['simultaneous'])})"
         spent = " and ".join(f"{n:,}" for n in entry["conversations"])
         pair = [entry["leaves_out"], entry["with"], entry["control"], ratio]
         lines.append([*pair, wording.verdict(entry), spent])
-    return f"Control arms: {wording.share_separable(family)}.\n\n{grid(lines)}"
+    return f"Control arms: {wording.share_separable(family)}{remark}.\n\n{grid(lines)}"
 
 
 def equal_budget(family: Entry | str) -> str:
@@ -183,12 +210,13 @@ def equal_budget(family: Entry | str) -> str:
     if isinstance(family, str):
         return f"Other stages, compressed alike and trained on as many conversations: {family}."
     lines = [["first", "second", "conversations", "first over second", "verdict"]]
-    for entry in family["entries"]:
+    shown, remark = wording.longest(family["entries"], wording.effect)
+    for entry in shown:
         ratio = f"{wording.times(entry['ratio'])} ({wording.between(entry['simultaneous'])})"
         pair = [entry["first"], entry["second"], f"{entry['conversations']:,}"]
         lines.append([*pair, ratio, wording.verdict(entry)])
     told = wording.share_separable(family)
-    return f"Other stages at an equal training budget: {told}.\n\n{grid(lines)}"
+    return f"Other stages at an equal training budget: {told}{remark}.\n\n{grid(lines)}"
 
 
 def weaker_first(family: Entry | str) -> str:

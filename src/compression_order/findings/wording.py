@@ -1,11 +1,13 @@
 """Format numbers for findings.md to the precision of their interval."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from compression_order.common.writing import count
 
 Entry = Mapping[str, Any]
+Line = TypeVar("Line")
+LINES = 100  # of a table; a longer one is for programs
 NO_INTERVAL = "no interval (one unit)"
 
 
@@ -54,12 +56,32 @@ def upwards(entry: Entry) -> Entry:
 
 def share_separable(family: Entry, what: str = "pair") -> str:
     """`3 of 15 pairs are separable`."""
-    entries = family["entries"]
-    found = sum(entry["separable"] for entry in entries)
-    are = "is" if len(entries) == 1 else "are"
-    return f"{found} of {count(len(entries), what)} {are} separable"
+    are = "is" if family["comparisons"] == 1 else "are"
+    return f"{family['separable']} of {count(family['comparisons'], what)} {are} separable"
 
 
 def needed(number: int | None, what: str) -> str:
     """Format a number of units, or say that none is enough."""
     return f"more than any {what}" if number is None else f"{number:,}"
+
+
+def longest(lines: Sequence[Line], size: Callable[[Line], float]) -> tuple[list[Line], str]:
+    """The lines of a table that a page can hold: the largest, in their order, and a remark.
+
+    Args:
+        lines: all of them.
+        size: of a line.
+
+    Returns:
+        All lines and no remark where they are few.
+    """
+    if len(lines) <= LINES:
+        return list(lines), ""
+    largest = sorted(range(len(lines)), key=lambda nth: -size(lines[nth]))[:LINES]
+    kept = [lines[nth] for nth in sorted(largest)]
+    return kept, f" (the {LINES} largest; `analysis.json` has more)"
+
+
+def effect(entry: Entry) -> float:
+    """How far a ratio is from a tie, either way."""
+    return abs(float(entry["log_ratio"]))

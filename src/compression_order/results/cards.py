@@ -5,6 +5,7 @@ stored table. They also define how the evaluation files are read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import groupby
 
 from compression_order import orderings
@@ -214,11 +215,19 @@ def parts_of(readings: Mapping[Source, Mapping[str, object]]) -> dict[str, list[
     return {**found, JUDGED: [metric for metric in METRICS if metric in found[JUDGED]]}
 
 
-def of_readings(readings: Mapping[Source, Mapping[str, object]]) -> Iterator[Scored]:
+def of_readings(readings: Mapping[Source, Mapping[str, object]]) -> tuple[Scored, ...]:
     """The cards that these readings fill, written out."""
-    for card in columns(parts_of(readings), several_seeds=True):
-        if isinstance(card, Scored):
-            yield card
+    parts = tuple((name, tuple(its)) for name, its in parts_of(readings).items())
+    return _scored(parts, tuple(CARDS))
+
+
+@cache  # the readings of all rows of a study have the same parts
+def _scored(
+    parts: tuple[tuple[str, tuple[str, ...]], ...], cards: tuple[Card, ...]
+) -> tuple[Scored, ...]:
+    """`cards`: all of them, so that another list of cards is another question."""
+    written = columns(dict(parts), several_seeds=True)
+    return tuple(card for card in written if isinstance(card, Scored))
 
 
 def is_of_texts_or_tasks(column: str) -> bool:

@@ -52,7 +52,8 @@ def verdicts(column: str, reading: Judged) -> Iterator[str]:
 def below_chance(right: int, samples: int, chance: float) -> bool:
     """Whether a share of right answers is below chance beyond its 95% interval."""
     # the interval contains the share, so only a share below chance needs it
-    return right < chance * samples and paired.binomial_interval(right, samples)[1] < chance
+    below = right < chance * samples
+    return below and bool(paired.binomial_interval(right, samples)[1] < chance)
 
 
 def _degenerate(answer: str) -> bool:

@@ -78,13 +78,12 @@ def standing_for(
 
 def verdicts(metric: str, rows: Rows, records: Records) -> Scores:
     """The verdicts of the study's judge, paired over the answers."""
-    found, left_out = dict[str, Array](), dict[str, str]()
-    for name, row in rows.items():
-        why = unfit(row, records)
-        if why:
-            left_out[name] = why
-        else:
-            found[name] = np.array([record.judged[metric].scores for record in records[row]])
+    left_out = unfit(rows, records)
+    found = {
+        name: np.array([record.judged[metric].scores for record in records[row]])
+        for name, row in rows.items()
+        if name not in left_out
+    }
     answers = len(records[orderings.BASE][0].judged[metric].scores)
     means = paired.bootstrap_means([v.mean(axis=0) for v in found.values()], np.ones(answers))
     return Scores(
@@ -146,9 +145,10 @@ def perplexity(rows: Rows, records: Records, text: str) -> Scores:
         text: a text that base was scored on.
     """
     entry = records[orderings.BASE][0].perplexity[text]
+    reasons = unfit(rows, records)
     losses, left_out = dict[str, Array](), dict[str, str]()
     for name, row in rows.items():
-        why = unfit(row, records)
+        why = reasons.get(name)
         values = [] if why else [record.perplexity[text].losses for record in records[row]]
         if not why and not np.isfinite(values).all():
             why = "its perplexity is not finite"
@@ -168,21 +168,16 @@ def perplexity(rows: Rows, records: Records, text: str) -> Scores:
     )
 
 
-def unfit(row: str, records: Records) -> str | None:
-    """Why a row cannot be compared on anything, or None."""
-    if row not in records:
-        return "it is refused"
-    if row == orderings.BASE:
-        return None
-    for nth, record in enumerate(records[row]):
-        others = [replicates[nth] for replicates in records.values()]
-        for copied in guards.constant_multiples(record, others):
-            return copied
-        values = {o.pipeline: [its.value for its in o.perplexity.values()] for o in others}
-        for name, multiplied in guards.constant_steps(values):
-            if name == row:
-                return multiplied
-    return None
+def unfit(rows: Rows, records: Records) -> dict[str, str]:
+    """Pipelines that cannot be compared on anything, each with the reason.
+
+    Args:
+        rows: published pipeline -> row.
+        records: of the rows that can exist.
+    """
+    copied = guards.copies(records)
+    refused = {name: "it is refused" for name, row in rows.items() if row not in records}
+    return refused | {name: copied[row] for name, row in rows.items() if row in copied}
 
 
 def accuracy(rows: Rows, records: Records, wanted: Sequence[str] | None = None) -> Scores | str:
@@ -199,7 +194,7 @@ def accuracy(rows: Rows, records: Records, wanted: Sequence[str] | None = None) 
     Returns:
         The scores, or why there are none.
     """
-    left_out = {name: why for name, row in rows.items() if (why := unfit(row, records))}
+    left_out = unfit(rows, records)
     fit = {name: records[row] for name, row in rows.items() if name not in left_out}
     asked = [t for t in records[orderings.BASE][0].tasks if wanted is None or t in wanted]
     unfit_sets = {task: why for task in asked if (why := useless(task, fit))}
@@ -243,7 +238,7 @@ def useless(task: str, fit: Mapping[str, Sequence[Record]]) -> str | None:
         mean = paired.mean_se(base.correct)
         low = mean.value - paired.Z_95 * mean.se
     else:
-        low, _ = paired.binomial_interval(round(right), samples)
+        low = float(paired.binomial_interval(round(right), samples)[0])
     if low <= base.chance:
         return f"base, {base.value:.3f}, is not above chance, {base.chance:.3f}, at 95%"
     degenerate = list(_degenerate(task, fit))

@@ -47,10 +47,11 @@ class Ranking:
 
     def separable(self, pipeline: str, reference: str) -> bool:
         """Separable as in findings.md: also over seeds, and corrected for the number of pairs."""
-        sample = Sample(self.text, self.units, self.losses, self.weights, 0, {})
-        spread = estimates.pooled(sample, self.names)
-        effect = estimates.contrast(sample, estimates.pair(pipeline, reference), spread)
-        return effect.p * self.pairs <= multiplicity.ALPHA
+        losses = {name: self.losses[name] for name in self.names}
+        sample = Sample(self.text, self.units, losses, self.weights, 0, {})
+        asked = estimates.matrix(self.names, [estimates.pair(pipeline, reference)])
+        effect = estimates.contrasts(sample, asked, estimates.pooled(sample.seed_means))
+        return bool(effect.p[0] * self.pairs <= multiplicity.ALPHA)
 
     @property
     def pairs(self) -> int:

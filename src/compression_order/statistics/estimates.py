@@ -26,17 +26,21 @@ With one seed V = V_unit: the interval is over text only.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy  # its parts are imported at first use
+from numpy.typing import ArrayLike, NDArray
 
 from compression_order.statistics import paired
 from compression_order.statistics.paired import Array
 
 Coefficients = Mapping[str, float]
+Matrix = Any  # scipy's sparse array, [contrasts, rows]
+BLOCK = 512  # contrasts computed at once: bounds the memory of a large family
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,17 @@ class Sample:
         """Replicates."""
         return len(next(iter(self.losses.values())))
 
+    @cached_property
+    def stacked(self) -> Array:
+        """The losses of all rows, [rows, seeds, units]."""
+        return np.array(list(self.losses.values()))
+
+    @cached_property
+    def seed_means(self) -> Array:
+        """Log perplexity of every row and seed, [rows, seeds]."""
+        means: Array = self.stacked @ self.weights / self.weights.sum()
+        return means
+
     def means(self, row: str) -> Array:
         """Log perplexity of each seed, [seeds]."""
         means: Array = self.losses[row] @ self.weights / self.weights.sum()
@@ -71,88 +86,136 @@ class Sample:
 
 
 class Spread(NamedTuple):
-    """Variance of one row's log perplexity over seeds beside others', and its degrees."""
+    """Variance of one row's log perplexity over seeds beside others', and its degrees.
 
-    variance: float
-    df: int
+    Both are numbers, or arrays with one of each for every contrast; NaN: not known.
+    """
+
+    variance: ArrayLike
+    df: ArrayLike
 
 
 @dataclass(frozen=True)
-class Effect:
-    """A contrast of log perplexity: nats per token, the logarithm of a perplexity ratio.
+class Effects:
+    """Contrasts of log perplexity, [contrasts]: nats per token, logarithms of perplexity ratios.
 
-    `se` holds what `over` names; `unit_se` is over text alone. `unit_sd` is the standard
-    deviation of d_.i and `seed_sd` that of d_s., None with one seed.
+    `se` holds seeds and units where there are several seeds, units alone with one; `unit_se` is
+    over text alone. `unit_sd` is the standard deviation of d_.i and `seed_sd` that of d_s., None
+    with one seed.
     """
 
-    value: float
-    se: float
-    df: float
-    unit_se: float
-    unit_sd: float
-    seed_sd: float | None
+    value: Array
+    se: Array
+    df: Array
+    unit_se: Array
+    unit_sd: Array
+    seed_sd: Array | None
 
     @property
-    def p(self) -> float:
-        """Two-sided p-value of no effect, by Student's t; 1 where nothing can be said."""
-        if self.value == 0 or not math.isfinite(self.se):
-            return 1.0
-        if self.se == 0:
-            return 0.0
-        return float(2 * scipy.stats.t.sf(abs(self.value) / self.se, self.df))
+    def p(self) -> Array:
+        """Two-sided p-values of no effect, by Student's t; 1 where nothing can be said."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            tails = 2 * scipy.stats.t.sf(np.abs(self.value) / self.se, self.df)
+        known = np.where(self.se == 0, 0.0, tails)
+        return np.where((self.value == 0) | ~np.isfinite(self.se), 1.0, known)
 
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Two-sided interval, NaN with fewer than two units."""
-        if not math.isfinite(self.se):
-            return math.nan, math.nan
-        beyond = float(scipy.stats.t.ppf((1 + level) / 2, self.df)) * self.se if self.se else 0.0
-        return self.value - beyond, self.value + beyond
+    def interval(self, level: float = 0.95) -> Array:
+        """Two-sided intervals, [contrasts, 2]; NaN with fewer than two units."""
+        beyond = np.zeros_like(self.se)
+        some = self.se != 0  # NaN among them
+        beyond[some] = scipy.stats.t.ppf((1 + level) / 2, self.df[some]) * self.se[some]
+        return np.stack([self.value - beyond, self.value + beyond], axis=1)
 
 
-def pooled(sample: Sample, rows: Sequence[str]) -> Spread | None:
-    """The interaction mean square of rows and seeds; None with one seed or one row."""
-    seeds, count = sample.seeds, len(rows)
+def matrix(rows: Sequence[str], asked: Sequence[Coefficients]) -> Matrix:
+    """Contrasts as a sparse matrix.
+
+    Args:
+        rows: of the sample, in its order: the columns.
+        asked: row -> c_r of each contrast.
+    """
+    column = {row: nth for nth, row in enumerate(rows)}
+    ends = np.cumsum([0, *map(len, asked)])
+    columns = [column[row] for its in asked for row in its]
+    values = [float(c) for its in asked for c in its.values()]
+    shape = (len(asked), len(rows))
+    return scipy.sparse.csr_array((values, columns, ends), shape=shape, dtype=np.float64)
+
+
+def pairs(two: NDArray[np.intp], rows: int) -> Matrix:
+    """The contrasts of rows over other rows.
+
+    Args:
+        two: numbers of the first and the second rows, [2, contrasts].
+        rows: how many the sample has.
+    """
+    count = two.shape[1]
+    values, ends = np.tile([1.0, -1.0], count), np.arange(0, 2 * count + 1, 2)
+    return scipy.sparse.csr_array((values, two.T.ravel(), ends), shape=(count, rows))
+
+
+def blocks(count: int) -> Iterator[slice]:
+    """Cut so many contrasts into blocks."""
+    return (slice(start, start + BLOCK) for start in range(0, count, BLOCK))
+
+
+def pooled(means: Array) -> Spread | None:
+    """The interaction mean square of rows and seeds; None with one seed or one row.
+
+    Args:
+        means: log perplexities of rows that spread equally, [rows, seeds].
+    """
+    count, seeds = means.shape
     if seeds < 2 or count < 2:
         return None
-    means = np.array([sample.means(row) for row in rows])
     residual = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
     df = (count - 1) * (seeds - 1)
     return Spread(float(np.sum(residual**2) / df), df)
 
 
-def contrast(sample: Sample, coefficients: Coefficients, spread: Spread | None = None) -> Effect:
-    """The effect that the coefficients ask for.
+def contrasts(sample: Sample, asked: Matrix, spread: Spread | None = None) -> Effects:
+    """The effects that the coefficients ask for.
 
     Args:
         sample: the losses.
-        coefficients: row -> c_r, with sum zero.
-        spread: of the orders that the rows are among; None: of this contrast's own seeds.
+        asked: c_r of each contrast with sum zero, [contrasts, rows], as `matrix` makes it.
+        spread: of the orders that the rows are among; None or NaN: of a contrast's own seeds.
     """
-    d = sum(c * sample.losses[row] for row, c in coefficients.items())
-    assert isinstance(d, np.ndarray)
-    w, (seeds, units) = sample.weights, d.shape
-    over_units = paired.mean_se(d.mean(axis=0), w)
-    unit_sd = over_units.se * math.sqrt(units)
+    count = asked.shape[0]
+    known = spread or Spread(math.nan, math.nan)
+    variance, df = (np.broadcast_to(np.asarray(its, np.float64), count) for its in known)
+    parts = [
+        _contrasts(sample, asked[part], Spread(variance[part], df[part])) for part in blocks(count)
+    ]
+    names = ("value", "se", "df", "unit_se", "unit_sd")
+    joined = {name: np.concatenate([getattr(its, name) for its in parts]) for name in names}
+    several = [its.seed_sd for its in parts if its.seed_sd is not None]
+    return Effects(**joined, seed_sd=np.concatenate(several) if several else None)
+
+
+def _contrasts(sample: Sample, asked: Matrix, spread: Spread) -> Effects:
+    """The effects of one block, with a spread each."""
+    w, (rows, seeds, units) = sample.weights, sample.stacked.shape
+    d = (asked @ sample.stacked.reshape(rows, -1)).reshape(-1, seeds, units)
+    value, unit_se = paired.means_and_errors(d.mean(axis=1), w)
+    unit_sd = unit_se * math.sqrt(units)
     if seeds == 1 or units == 1:  # one unit: the errors are NaN
-        return Effect(over_units.value, over_units.se, units - 1, over_units.se, unit_sd, None)
+        return Effects(value, unit_se, np.full(len(d), units - 1.0), unit_se, unit_sd, None)
     means = d @ w / w.sum()
-    squares = sum(c * c for c in coefficients.values())
-    own = Spread(float(np.var(means, ddof=1)) / squares, seeds - 1)
-    used = spread or own
-    of_seeds, of_units = used.variance * squares / seeds, over_units.se**2
-    residual = d - means[:, None] - d.mean(axis=0) + over_units.value
-    both = np.sum((w * residual) ** 2) * units / (units - 1) / w.sum() ** 2 / (seeds * (seeds - 1))
-    variance = max(of_seeds + of_units - float(both), of_seeds, of_units)
-    parts = of_seeds**2 / used.df + of_units**2 / (units - 1)
-    df = variance**2 / parts if parts else math.inf
-    return Effect(
-        value=over_units.value,
-        se=math.sqrt(variance),
-        df=df,
-        unit_se=over_units.se,
-        unit_sd=unit_sd,
-        seed_sd=math.sqrt(own.variance * squares),
-    )
+    squares = asked.power(2).sum(axis=1)
+    of_own_seeds = np.var(means, axis=1, ddof=1)
+    pooled_too = ~np.isnan(spread.variance)
+    used = np.where(pooled_too, spread.variance, of_own_seeds / squares)
+    used_df = np.where(pooled_too, spread.df, seeds - 1)
+    of_seeds, of_units = used * squares / seeds, unit_se**2
+    residual = d - means[:, :, None] - d.mean(axis=1)[:, None] + value[:, None, None]
+    both = ((w * residual) ** 2).sum(axis=(1, 2)) * units / (units - 1)
+    both = both / w.sum() ** 2 / (seeds * (seeds - 1))
+    variance = np.maximum(np.maximum(of_seeds + of_units - both, of_seeds), of_units)
+    parts = of_seeds**2 / used_df + of_units**2 / (units - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        df = np.where(parts > 0, variance**2 / parts, math.inf)
+    return Effects(value, np.sqrt(variance), df, unit_se, unit_sd, np.sqrt(of_own_seeds))
 
 
 def pair(first: str, second: str) -> dict[str, float]:

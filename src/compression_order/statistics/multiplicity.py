@@ -9,15 +9,17 @@ test, so these are only named (`holm_only`). Benjamini and Hochberg's (JRSS B 57
 the share of false ones among those that are called separable, not the chance of any.
 """
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import scipy  # its parts are imported at first use
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from compression_order.statistics.paired import Array
 
 ALPHA = 0.05
+
+Bools = NDArray[np.bool_]
 
 
 def holm(p: ArrayLike) -> Array:
@@ -35,18 +37,31 @@ def simultaneous_level(comparisons: int) -> float:
     return 1 - ALPHA / max(1, comparisons)
 
 
-def corrected(p: Sequence[float]) -> list[dict[str, float | bool]]:
+class Verdicts(NamedTuple):
+    """The corrected verdicts of a family, an array of its length each.
+
+    Attributes:
+        p: as given.
+        p_holm: adjusted as Holm says.
+        p_bh: adjusted as Benjamini and Hochberg say.
+        separable: whether the simultaneous interval leaves out a tie.
+        holm_only: whether Holm's test alone separates it.
+    """
+
+    p: Array
+    p_holm: Array
+    p_bh: Array
+    separable: Bools
+    holm_only: Bools
+
+    def of(self, nth: int) -> dict[str, float | bool]:
+        """The verdict of one comparison, by name."""
+        return {name: its[nth].item() for name, its in self._asdict().items()}
+
+
+def corrected(p: ArrayLike) -> Verdicts:
     """The corrected verdict of every comparison of a family, in its order."""
-    if not p:
-        return []
-    by_rate = scipy.stats.false_discovery_control(p)
-    return [
-        {
-            "p": value,
-            "p_holm": float(by_holm),
-            "p_bh": float(by_bh),
-            "separable": value * len(p) <= ALPHA,
-            "holm_only": bool(by_holm <= ALPHA < value * len(p)),
-        }
-        for value, by_holm, by_bh in zip(p, holm(p), by_rate, strict=True)
-    ]
+    values = np.asarray(p, dtype=np.float64)
+    by_holm, separable = holm(values), values * len(values) <= ALPHA
+    by_rate = scipy.stats.false_discovery_control(values) if len(values) else values
+    return Verdicts(values, by_holm, by_rate, separable, (by_holm <= ALPHA) & ~separable)

@@ -44,12 +44,19 @@ class Estimate(NamedTuple):
 def mean_se(values: ArrayLike, weights: ArrayLike | None = None) -> Estimate:
     """Weighted mean over units with its standard error; no weights means equal weights."""
     x = np.asarray(values, dtype=np.float64)
-    w = np.ones_like(x) if weights is None else np.asarray(weights, dtype=np.float64)
-    mean = float(np.sum(w * x) / np.sum(w))
-    if len(x) < 2:
-        return Estimate(mean, math.nan)
-    squares = np.sum((w * (x - mean)) ** 2) * len(x) / (len(x) - 1)
-    return Estimate(mean, float(np.sqrt(squares) / np.sum(w)))
+    mean, se = means_and_errors(x[None], np.ones_like(x) if weights is None else weights)
+    return Estimate(float(mean[0]), float(se[0]))
+
+
+def means_and_errors(values: ArrayLike, weights: ArrayLike) -> tuple[Array, Array]:
+    """The same for many: [many, units] gives the means and their standard errors, [many]."""
+    x, w = np.asarray(values, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+    units = x.shape[1]
+    means: Array = np.sum(w * x, axis=1) / np.sum(w)
+    if units < 2:
+        return means, np.full(len(x), math.nan)
+    squares = np.sum((w * (x - means[:, None])) ** 2, axis=1) * units / (units - 1)
+    return means, np.sqrt(squares) / np.sum(w)
 
 
 def log_ratio(losses: ArrayLike, reference: ArrayLike, weights: ArrayLike) -> Estimate:
@@ -104,7 +111,7 @@ def bootstrap_means(
 
 
 def expanded_interval(draws: ArrayLike, units: int, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of bootstrap draws, widened for few units.
+    """Percentile interval of bootstrap draws, [draws], widened for few units.
 
     A bootstrap of n units spreads sqrt((n - 1) / n) times too little and ignores that the spread
     is itself estimated. The quantiles are therefore taken at Phi(-+ sqrt(n / (n - 1)) t), with t
@@ -112,19 +119,35 @@ def expanded_interval(draws: ArrayLike, units: int, level: float = 0.95) -> tupl
     Teachers Should Know About the Bootstrap", The American Statistician 69, 2015, section 3.4).
     NaN with fewer than two units.
     """
-    if units < 2:
-        return math.nan, math.nan
-    beyond = scipy.stats.t.ppf((1 + level) / 2, units - 1) * math.sqrt(units / (units - 1))
-    low, high = np.quantile(
-        np.asarray(draws, dtype=np.float64), scipy.stats.norm.cdf([-beyond, beyond])
-    )
+    low, high = expanded_intervals(np.asarray(draws)[None], units, level)[0]
     return float(low), float(high)
 
 
-def binomial_interval(right: int, samples: int, level: float = 0.95) -> tuple[float, float]:
-    """Exact (Clopper-Pearson) interval of a share of right answers."""
-    found = scipy.stats.binomtest(right, samples).proportion_ci(level, method="exact")
-    return float(found.low), float(found.high)
+def expanded_intervals(draws: ArrayLike, units: int, level: float = 0.95) -> Array:
+    """The same for many: [many, draws] gives [many, 2]."""
+    drawn = np.asarray(draws, dtype=np.float64)
+    if units < 2:
+        return np.full((len(drawn), 2), math.nan)
+    beyond = scipy.stats.t.ppf((1 + level) / 2, units - 1) * math.sqrt(units / (units - 1))
+    at = scipy.stats.norm.cdf([-beyond, beyond])
+    ends: Array = np.quantile(drawn, at, axis=1).T
+    return ends
+
+
+def binomial_interval(
+    right: ArrayLike, samples: ArrayLike, level: float = 0.95
+) -> tuple[Array, Array]:
+    """Exact intervals of shares of right answers (Clopper and Pearson), both ends.
+
+    The ends are quantiles of beta distributions; 0 without a right answer, 1 without a wrong one
+    (Brown, Cai and DasGupta, "Interval Estimation for a Binomial Proportion", Statistical Science
+    16, 2001, section 4.2.1).
+    """
+    k, n = np.asarray(right, dtype=np.float64), np.asarray(samples, dtype=np.float64)
+    beyond = (1 - level) / 2
+    low = scipy.stats.beta.ppf(beyond, k, n - k + 1)  # NaN where a parameter is 0
+    high = scipy.stats.beta.ppf(1 - beyond, k + 1, n - k)
+    return np.where(k == 0, 0.0, low), np.where(k == n, 1.0, high)
 
 
 def mcnemar(correct: ArrayLike, other: ArrayLike) -> float:
@@ -132,15 +155,26 @@ def mcnemar(correct: ArrayLike, other: ArrayLike) -> float:
 
     Only the questions that one of them alone answers right carry information (McNemar 1947);
     without any, the p-value is 1. Of scores it is the sign test: the questions on which one of
-    them scores higher (Dixon and Mood, JASA 41, 1946).
+    them scores higher.
     """
     a, b = np.asarray(correct, dtype=np.float64), np.asarray(other, dtype=np.float64)
     if a.shape != b.shape:
         raise ValueError(f"answers of different shapes cannot be paired: {a.shape} and {b.shape}")
-    only_a, only_b = int(np.sum(a > b)), int(np.sum(a < b))
-    if only_a + only_b == 0:
-        return 1.0
-    return float(scipy.stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+    return float(sign_test(np.sum(a > b), np.sum(a < b)))
+
+
+def sign_test(first: ArrayLike, second: ArrayLike) -> Array:
+    """Exact two-sided p-values of even odds (Dixon and Mood, JASA 41, 1946).
+
+    At even odds the distribution is symmetrical, so p is twice the smaller tail, at most 1.
+
+    Args:
+        first: how often one side is ahead.
+        second: how often the other is.
+    """
+    fewer, either = np.minimum(first, second), np.add(first, second)
+    p: Array = np.minimum(1.0, 2 * scipy.stats.binom.cdf(fewer, either, 0.5))
+    return p
 
 
 def _differences(losses: ArrayLike, reference: ArrayLike) -> Array:

@@ -11,7 +11,14 @@ from pydantic import Discriminator, Field, Tag
 
 from compression_order.common.declare import Settings
 from compression_order.judge.settings import Judge
-from compression_order.study.settings import Different, MadeModel, Opening, Scoring, Serving
+from compression_order.study.settings import (
+    Comparisons,
+    Different,
+    MadeModel,
+    Opening,
+    Scoring,
+    Serving,
+)
 
 ALL_SUBSETS = "all-subsets"
 BASE_TEACHES = "base"
@@ -346,4 +353,5 @@ class StudyFile(Settings):
     judge: Annotated[
         Judge | None, Field(description="a judge of generated answers; none = nothing is judged")
     ] = None
+    comparisons: Comparisons = Comparisons()
     proof: Proof

@@ -12,7 +12,7 @@ import yaml
 from compression_order import methods, orderings
 from compression_order.common import arithmetic, declare
 from compression_order.common.errors import HarnessError
-from compression_order.orderings import Stage
+from compression_order.orderings import Plan, Stage
 from compression_order.study import hub_tasks, study
 from compression_order.study.file import CHAT_FORMS, PLAIN_FORMS, StudyFile
 
@@ -96,6 +96,7 @@ def build(config: Mapping[str, Any], source: str, root: Path) -> study.Study:
             _require_products(file.compute, stage)
             stage.settings.require_shareable(stage.on_quantized, f"stages.{token}.")
         planned = orderings.plan(file.orderings, stages)
+        _check_contrasts(file, planned)
     except HarnessError as fault:
         raise HarnessError(f"{source}: {fault}") from None
     return study.Study(file, stages, planned, root)
@@ -161,6 +162,24 @@ def _check_names(file: StudyFile, root: Path) -> None:
         chats = [n for n, entry in texts.items() if entry.form in CHAT_FORMS]
         asked = file.judge.answers.text
         _require(asked, chats, "judge.answers.text", "text (form alpaca or messages)")
+
+
+def _check_contrasts(file: StudyFile, planned: Plan) -> None:
+    """Refuse a declared contrast that no arm can have."""
+    arms = list(planned.arms.values()) or [planned.rows]
+    for contrast in file.comparisons.contrasts:
+        for row in contrast:
+            _require(row, planned.rows, "comparisons.contrasts", "orderings")
+            if row in planned.refused:
+                raise HarnessError(
+                    f"comparisons.contrasts: {row!r} cannot exist ({planned.refused[row]}); "
+                    "leave it out"
+                )
+        if not any(set(contrast) <= set(rows) for rows in arms):
+            raise HarnessError(
+                f"comparisons.contrasts: {contrast!r} are of different arms, which are compared "
+                "apart; name two rows of one arm"
+            )
 
 
 def _require_teacher(file: StudyFile, stages: Mapping[str, Stage]) -> None:

@@ -1,6 +1,6 @@
 """Settings of a made model, of scoring and of serving. Pure Python."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -66,3 +66,35 @@ class Serving(Settings):
     ] = 32
     repeats: Annotated[int, Field(ge=1, description="timed rounds")] = 5
     warmup: Annotated[int, Field(ge=0, description="rounds before them, not timed")] = 1
+
+
+def _of_two_rows(contrasts: list[list[str]]) -> list[list[str]]:
+    seen: set[frozenset[str]] = set()
+    for contrast in contrasts:
+        rows = frozenset(contrast)
+        if len(contrast) != 2 or len(rows) < 2:
+            raise fault(f"{contrast!r} is not two rows; write two different ones, as [P-Q, Q-P]")
+        if rows in seen:
+            raise fault(f"{contrast!r} is there twice, in this order or the other; name it once")
+        seen.add(rows)
+    return contrasts
+
+
+class Comparisons(Settings):
+    """Comparisons of the findings beside those that every study has."""
+
+    pairs: Annotated[
+        Literal["same-stages", "all"],
+        Field(
+            description="same-stages = every two orders of the same stages; all = every two rows "
+            "too, and analysis.json lists every comparison"
+        ),
+    ] = "same-stages"
+    contrasts: Annotated[
+        list[list[str]],
+        Field(
+            description="comparisons that the study is about, each of two rows, the first over "
+            "the second; they are corrected as a family of their own"
+        ),
+        AfterValidator(_of_two_rows),
+    ] = []

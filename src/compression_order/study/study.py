@@ -304,6 +304,12 @@ class Study:
             *(["--judged"] if self.judge else []),
         ]
 
+    def comparison_flags(self) -> list[str]:
+        """The flags that say which comparisons the findings have beside the usual ones."""
+        wanted = self.file.comparisons
+        contrasts = [",".join(rows) for rows in wanted.contrasts]
+        return [f"--pairs={wanted.pairs}", *(["--contrasts", *contrasts] if contrasts else [])]
+
 
 def published_studies(path: Path) -> set[str]:
     """The studies whose figures the project carries."""
