@@ -28,12 +28,13 @@ from compression_order.findings import (
     assembly,
     comparisons,
     controls,
+    listing,
     predicates,
     prose,
 )
 from compression_order.findings.wanted import Wanted
 from compression_order.results import guards, published, quantized_first
-from compression_order.statistics import paired
+from compression_order.statistics import estimates, paired
 
 TRAINED = {"steps": 24, "batch_size": 4, "accumulation": 1}
 STAGES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -226,6 +227,64 @@ def test_a_study_without_orders_or_controls_says_so(tmp_path: Path) -> None:
     page = prose.page(analysis)
     assert page.count("not in this study") == 4
     assert "orders cannot be compared" in page
+
+
+# which comparisons
+
+
+def test_by_default_orders_of_the_same_stages_are_compared(tmp_path: Path) -> None:
+    text = chat(made(tree(tmp_path, ALL), ALL))
+    assert text["all_rows"].startswith("not asked for")
+    assert text["contrasts"] == "not in this study"
+    smaller = {tuple(its["stages"]): its["pairs"]["comparisons"] for its in text["smaller_orders"]}
+    assert smaller == {("P", "KD"): 1, ("P", "Q"): 1, ("KD", "Q"): 1}
+    assert family_of({"arms": {"all": {"perplexity": {"chat": text}}}})["comparisons"] == 15
+
+
+def test_every_two_rows_are_compared_where_a_study_asks(tmp_path: Path) -> None:
+    text = chat(made(tree(tmp_path, ALL), ALL, wanted=Wanted(all_pairs=True)))
+    assert text["all_rows"]["comparisons"] == len(ALL) * (len(ALL) - 1) // 2
+
+
+def test_declared_contrasts_are_a_family_of_their_own(tmp_path: Path) -> None:
+    root, declared = tree(tmp_path, ALL), [("P-Q", "Q-P"), ("P", "KD-Q")]
+    found = made(root, ALL, wanted=Wanted(contrasts=declared))
+    entries = chat(found)["contrasts"]["entries"]
+    assert [(e["first"], e["second"]) for e in entries] == declared
+    every = chat(made(root, ALL, wanted=Wanted(all_pairs=True)))["all_rows"]["entries"]
+    same = next(e for e in every if (e["first"], e["second"]) == ("P-Q", "Q-P"))
+    assert entries[0]["ratio"] == same["ratio"]
+    # corrected for two, not for every pair
+    assert entries[0]["simultaneous"][0] > same["simultaneous"][0]
+    assert "Of the comparisons that the study file declares, " in prose.page(found)
+    asked = found["arms"]["all"]["questions"]["quiz"]["contrasts"]["entries"]
+    assert [(e["first"], e["second"]) for e in asked] == declared
+
+
+def test_the_command_takes_declared_contrasts(tmp_path: Path) -> None:
+    root = tree(tmp_path, ALL)
+    done = ran(root, ALL, (0,), "--pairs=all", "--contrasts", "P-Q,Q-P")
+    assert done.returncode == 0, done.stderr
+    text = chat(json.loads((root / "analysis.json").read_text()))
+    assert (text["contrasts"]["comparisons"], text["all_rows"]["comparisons"]) == (1, 120)
+    wrong = ran(root, ALL, (0,), "--contrasts", "P-Q,P.none")
+    assert "'P-Q,P.none' is not two rows of --rows" in wrong.stderr
+
+
+def test_a_long_family_is_listed_in_short_and_counted_whole() -> None:
+    """Every two of 60 rows: 1,770 comparisons, of which those with the best row stay."""
+    rng = np.random.default_rng(0)
+    rows = {f"r{i}": rng.normal(2 + 0.01 * i, 0.2, (1, 40)) for i in range(60)}
+    sample = estimates.Sample("wiki", "40 windows", rows, np.ones(40), 512, {})
+    text = comparisons.Text.of(sample)
+    tested = text.tested(text.every_two(list(rows)))
+    short, whole = tested.family(listing.SHORT), tested.family(10_000)
+    assert (short["comparisons"], short["separable"]) == (1770, whole["separable"])
+    assert len(short["entries"]) < 200 < len(whole["entries"]) == 1770
+    best = min(rows, key=lambda row: rows[row].mean())
+    with_best = [e for e in short["entries"] if best in (e["first"], e["second"])]
+    assert len(with_best) == 59
+    assert all(entry in list(whole["entries"]) for entry in short["entries"])
 
 
 # verdicts and intervals

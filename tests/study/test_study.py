@@ -428,3 +428,22 @@ def test_bf16_weights_are_not_multiplied_in_another_arithmetic(compute):
     build(narrow)
     with pytest.raises(HarnessError, match=r"compute: .* stages\.KD\.training\.weights: bfloat16"):
         build({**narrow, "compute": compute})
+
+
+def test_declared_contrasts_reach_the_findings():
+    made = build(changed("comparisons", {"pairs": "all", "contrasts": [["P-Q", "Q-P"]]}))
+    assert made.comparison_flags() == ["--pairs=all", "--contrasts", "P-Q,Q-P"]
+    assert build(SMOKE).comparison_flags() == ["--pairs=same-stages"]
+
+
+@pytest.mark.parametrize(
+    ("contrast", "words"),
+    [
+        (["P-Q"], r"comparisons\.contrasts: .* is not two rows"),
+        (["P-Q", "P-Q"], r"comparisons\.contrasts: .* is not two rows"),
+        (["P-Q", "P.none"], r"comparisons\.contrasts: 'P\.none' is not defined"),
+    ],
+)
+def test_a_contrast_is_of_two_rows_of_the_study(contrast, words):
+    with pytest.raises(HarnessError, match=words):
+        build(changed("comparisons", {"contrasts": [contrast]}))
