@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from compression_order.findings import (
     listing,
     predicates,
     prose,
+    wording,
 )
 from compression_order.findings.wanted import Wanted
 from compression_order.results import guards, published, quantized_first
@@ -272,7 +274,7 @@ def test_the_command_takes_declared_contrasts(tmp_path: Path) -> None:
 
 
 def test_a_long_family_is_listed_in_short_and_counted_whole() -> None:
-    """Every two of 60 rows: 1,770 comparisons, of which those with the best row stay."""
+    """Every two of 60 rows: 1,770 comparisons, of which as many are listed as there are rows."""
     rng = np.random.default_rng(0)
     rows = {f"r{i}": rng.normal(2 + 0.01 * i, 0.2, (1, 40)) for i in range(60)}
     sample = estimates.Sample("wiki", "40 windows", rows, np.ones(40), 512, {})
@@ -281,10 +283,15 @@ def test_a_long_family_is_listed_in_short_and_counted_whole() -> None:
     short, whole = tested.family(listing.SHORT), tested.family(10_000)
     assert (short["comparisons"], short["separable"]) == (1770, whole["separable"])
     assert len(short["entries"]) < 200 < len(whole["entries"]) == 1770
-    best = min(rows, key=lambda row: rows[row].mean())
-    with_best = [e for e in short["entries"] if best in (e["first"], e["second"])]
-    assert len(with_best) == 59
-    assert all(entry in list(whole["entries"]) for entry in short["entries"])
+    every = {(e["first"], e["second"]): e for e in whole["entries"]}
+    listed = {(e["first"], e["second"]): e for e in short["entries"]}
+    assert all(every[two] == entry for two, entry in listed.items())
+    ascending = sorted(rows, key=lambda row: rows[row].mean())
+    with_best = {frozenset((ascending[0], row)) for row in ascending[1:]}
+    neighbours = {frozenset(two) for two in pairwise(ascending)}
+    assert with_best | neighbours <= set(map(frozenset, listed))
+    furthest = max(e["log_ratio"] for e in map(wording.upwards, every.values()) if e["separable"])
+    assert furthest in [abs(e["log_ratio"]) for e in listed.values()]
 
 
 # verdicts and intervals
@@ -455,7 +462,16 @@ def test_a_row_that_is_not_finite_is_left_out_with_its_reason(tmp_path: Path) ->
     assert "perplexity on chat (60 documents): " in page
     assert "of 10 pairs are separable.**" in page
     assert "On wiki (60 windows)" in page
-    json.loads((root / "analysis.json").read_text(), parse_constant=pytest.fail)
+    analysis = json.loads((root / "analysis.json").read_text(), parse_constant=pytest.fail)
+    here, there = (
+        {(e["first"], e["second"]): e for e in text["full_orders"][0]["pairs"]["entries"]}
+        for text in analysis["arms"]["all"]["perplexity"].values()
+    )
+    both = [two for two in here if here[two]["separable"] and there[two]["separable"]]
+    alike = [two for two in both if here[two]["log_ratio"] * there[two]["log_ratio"] > 0]
+    beside = analysis["arms"]["all"]["perplexity"]["wiki"]["full_orders"][0]["beside_primary"]
+    assert list(beside.values()) == [len(alike), len(both)]
+    assert both
 
 
 def no_samples(at: Path) -> None:

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from lab import ROOT
 from results_tree import SMALL, edit, perplexity, results_tree
@@ -116,6 +117,27 @@ def test_two_rows_with_one_factor_are_no_proof(factors: tuple[float, ...]) -> No
     for nth, factor in enumerate(factors):
         rows |= {f"P{nth}": [11.0 + nth], f"P{nth}-Q": [(11.0 + nth) * factor]}
     assert list(guards.constant_steps(rows)) == []
+
+
+def test_multiples_are_found_as_by_looking_at_every_two_rows() -> None:
+    rng = np.random.default_rng(0)
+    rows = {f"R{nth}": rng.uniform(5, 50, 3) for nth in range(200)}
+    for nth, factor in ((3, 1.7), (4, 0.2), (5, 1.0 + 3e-7)):  # copies, the last within rounding
+        rows[f"C{nth}"] = rows[f"R{nth}"] * factor * (1 + rng.uniform(-3e-7, 3e-7, 3))
+    rows |= {"R6-Q": rows["R6"], "near": rows["R7"] * [1, 1, 1 + 1e-5]}
+    rows["broken"] = np.array([np.inf, 2, 3])
+    found = guards.constant_multiples({row: its.tolist() for row, its in rows.items()})
+    expected: dict[str, list[str]] = {}
+    for row, ours in rows.items():
+        for other, theirs in rows.items():
+            if row in (other, "broken") or other == "broken" or (row, other) == ("R6", "R6-Q"):
+                continue  # R6 was measured, and R6-Q changed nothing
+            factors = ours / theirs
+            if np.ptp(factors) <= 1e-6 * factors.min():
+                told = f"every perplexity is {factors[0]:.6f} times that of {other}"
+                expected.setdefault(row, []).append(told)
+    assert found == expected
+    assert set(found) == {"R3", "R4", "R5", "C3", "C4", "C5", "R6-Q"}
 
 
 @pytest.mark.parametrize("what", ["checkpoints", "evaluations"])

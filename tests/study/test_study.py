@@ -447,3 +447,16 @@ def test_declared_contrasts_reach_the_findings():
 def test_a_contrast_is_of_two_rows_of_the_study(contrast, words):
     with pytest.raises(HarnessError, match=words):
         build(changed("comparisons", {"contrasts": [contrast]}))
+
+
+def test_a_contrast_is_of_rows_that_can_exist():
+    study = changed("stages.KD.on_quantized", "refuse")
+    with pytest.raises(HarnessError, match=r"comparisons\.contrasts: 'Q-KD' cannot exist"):
+        build({**study, "comparisons": {"contrasts": [["KD-Q", "Q-KD"]]}})
+
+
+def test_a_contrast_is_of_rows_of_one_arm():
+    arms = changed("orderings", {"one": ["P", "KD"], "other": ["Q", "KD"]})
+    build({**arms, "comparisons": {"contrasts": [["Q", "KD"]]}})
+    with pytest.raises(HarnessError, match=r"comparisons\.contrasts: .* are of different arms"):
+        build({**arms, "comparisons": {"contrasts": [["P", "Q"]]}})
