@@ -15,17 +15,17 @@ from compression_order.study import parse
 from compression_order.workflow import resources, slurm
 
 LOCAL = {"fetch", "fetch_hub", "fetch_github", "split_text", "main_table"}
-# job of the default study -> resident memory as measured, MB, and wall time, s (2026-11-22, two
-# cores with AVX512-BF16 and other work)
+# job of the default study -> resident memory as measured, MB, and wall time, s (2026-11-28, two
+# cores of an EPYC with AVX512-BF16 and other work)
 MEASURED = {
-    "base": (673, 11),
-    "reference": (861, 98),
-    "teacher KD": (2911, 119),
-    "P": (4995, 258),
-    "KD": (5118, 175),
-    "Q": (1512, 60),
-    "measure KD": (2859, 526),
-    "measure Q": (2989, 507),
+    "base": (680, 11),
+    "reference": (784, 66),
+    "teacher KD": (1895, 133),
+    "P": (5309, 306),
+    "KD": (4906, 348),
+    "Q": (1770, 34),
+    "measure KD": (1367, 213),
+    "measure Q": (1367, 213),
 }
 
 
@@ -39,7 +39,7 @@ def needs(change: dict[str, Any] | None = None) -> dict[str, resources.Need]:
 def test_a_job_gets_what_it_was_measured_to_take_with_a_margin(job: str):
     megabytes, seconds = MEASURED[job]
     asked = needs()[job]
-    assert 1.2 * megabytes < asked.mem_mb(1) < 2.5 * megabytes
+    assert 1.25 * megabytes < asked.mem_mb(1) < 3.5 * megabytes
     assert 2 * seconds < 60 * asked.runtime(1) < 3 * 3600
 
 
@@ -52,8 +52,7 @@ def test_a_later_attempt_asks_for_more():
 def test_on_a_gpu_the_machine_holds_no_activations():
     on_cpu, on_gpu = needs(), needs({"device": "cuda"})
     assert set(on_cpu) == set(on_gpu)
-    libraries = resources.LIBRARIES_MB
-    assert on_gpu["KD"].memory_mb - libraries["cuda"] < on_cpu["KD"].memory_mb - libraries["cpu"]
+    assert on_gpu["KD"].memory_mb < on_cpu["KD"].memory_mb
     assert on_gpu["KD"].minutes < on_cpu["KD"].minutes
 
 

@@ -297,7 +297,7 @@ def read_only(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> C
         ("architecture/**/*.py", MODEL_ON),
         ("assets/*.py", ALL_JOBS),
         ("checkpoint/*.py", MODEL_ON),
-        ("training/*.py", jobs(NODES) | {("teach", "KD")}),
+        ("training/*.py", jobs(NODES) | {("teach", "KD"), ("reference", ""), ("measure", "base")}),
         ("study/*.py", MEASURES),
         ("stages/*.py", MODEL_ON),
         ("evaluation/*.py", MEASURES | {("reference", "")}),

@@ -28,6 +28,7 @@ from compression_order.common.declare import Settings
 
 LOSS_CHUNK = 256  # tokens whose logits are in memory at a time; `losses.chunked`
 SCORE_CHUNK = 256  # likewise; `forward.CHUNK`
+LIBRARIES = 650_000_000  # resident bytes of a process that has imported everything, measured
 BATCH = 1024  # tokens of a batch that is only read; `forward.TOKENS`
 TAIL = 8  # float32 numbers a token that the teacher's cache keeps of the tail; `teacher.NODES`
 # bytes a logit at the peak: logits in bf16 and float32, and what is derived from them
@@ -120,6 +121,11 @@ class Demand:
     def span(self) -> int:
         """Operations of one device: what the job waits for."""
         return sum(part.span for part in self.parts)
+
+    @property
+    def resident(self) -> int:
+        """Bytes of its process on a CPU: the peak, the libraries, and the files that it loads."""
+        return self.memory.peak + LIBRARIES + self.read
 
     @property
     def devices(self) -> int:

@@ -110,7 +110,7 @@ def columns(hours: float, peak_bytes: int, took: Measured | None) -> dict[str, A
 
     Args:
         hours: planned, of computing alone.
-        peak_bytes: planned, without libraries.
+        peak_bytes: planned, as it is measured: on a CPU with libraries and files.
         took: what was measured, if it ran.
     """
     if took is None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from compression_order.architecture.demands import Assumed
+from compression_order.architecture.demands import LIBRARIES, Assumed
 from compression_order.common.writing import MB, TERA, aligned, short
 from compression_order.planning.graph import Job
 from compression_order.planning.sheet import GB, Pace
@@ -135,7 +135,8 @@ def premises(pace: Pace, assumed: Assumed, paired_sd: float) -> str:
     return f"""
 MB and TFLOP are decimal, memory is in MB at the peak of a job and without libraries (of a GPU:
 the teacher's cache is then in the host's, and not in the peak), and a multiply-accumulate is two
-operations. Figures are of one copy of a job, totals of all.
+operations. On a CPU a process holds {LIBRARIES / MB:.0f} MB of libraries beside that, and the files
+that it loads. Figures are of one copy of a job, totals of all.
 Assumed: {pace.name}: {pace.device.source};
 {pace.utilization:.0%} of that, for computing alone: no start-up, loading or optimizer;
 conversations {length} (held-out ones are not cut: {held_out}),

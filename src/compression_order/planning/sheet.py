@@ -62,7 +62,9 @@ def rows(
     assert base is not None
     for job in planned:
         hours = timetable.hours(job.demand.span, pace.device, pace.utilization)
-        beside = measured.columns(hours, job.demand.memory.peak, took.get(job.name))
+        # a process on a CPU holds its libraries and files too; a GPU tells its own memory
+        held = job.demand.resident if pace.device.memory is None else job.demand.memory.peak
+        beside = measured.columns(hours, held, took.get(job.name))
         yield {**job_row(job, base.bytes, pace), **beside}
         for part in job.demand.parts:
             named = {"kind": "part", "job": job.name, "part": part.name, "copies": job.copies}

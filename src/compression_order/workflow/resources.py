@@ -11,22 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compression_order.architecture.demands import Assumed, Memory
+from compression_order.architecture import demands
+from compression_order.architecture.demands import Assumed, Demand
 from compression_order.architecture.shapes import UnknownShape
 from compression_order.planning import devices, graph, timetable
 from compression_order.planning.graph import Job
 from compression_order.study.study import Study
 
-# The planner counts tensors and operations. Measured on the default study on a CPU (2026-11-22, MB,
-# measured / planned without activations + activations): training 5118 / 2372 + 1473 and
-# 4995 / 2006 + 1278; forward passes only, teacher 2911 / 289 + 235, measuring 2989 / 354 + 268,
-# quantizing 1512 / 650 + 33; libraries alone are 650. Freed blocks are kept (process.start), and
-# texts of every length leave holes between them. The factors cover each with 25% to spare.
-HELD = 1.2  # weights, gradients, moments, the teacher's cache
-ACTIVATIONS_TRAINING, ACTIVATIONS_FORWARD = 2.2, 10
-# an interpreter with its libraries, and on a cluster two Snakemakes around it, MB; with CUDA its
-# context and pinned buffers, not measured
-LIBRARIES_MB = {"cpu": 1200, "cuda": 4200}
+# Measured on the default study on a CPU (2026-11-28, MB, measured / `Demand.resident`): base 680 /
+# 1188, reference 784 / 1304, teacher 1663 / 1510, P 4664 to 5309 / 4140, KD 4548 to 4906 / 4708,
+# Q 1770 / 1602, measuring 1367 / 1505. Freed blocks are kept (process.start), and tensors of many
+# sizes leave holes between them. The margin covers the largest ratio with 25% to spare.
+MARGIN = 1.6
+# weights and the teacher's cache on their way to a GPU, and beside them the context of CUDA, pinned
+# buffers and two Snakemakes on a cluster, MB; the latter are not measured
+HELD, CUDA_MB = 1.2, 4200
+# two Snakemakes around a job on a cluster, MB
+AROUND_MB = 400
 # wall times were at most 1.4 times the planned ones and a minute, on a machine with other work
 TIME_MARGIN = 3
 STARTING_MIN = 15  # loading, tokenizing and a busy file server
@@ -70,8 +71,8 @@ def needs(study: Study, root: Path) -> Mapping[str, Need]:
         return {}
     jobs = graph.jobs(study, shape, Assumed(), root)
     found = {job.name: _need(job, study.device) for job in jobs}
-    converting = CONVERTING * jobs[0].demand.memory.weights / 1e6
-    model = Need(round(converting) + LIBRARIES_MB["cpu"], 2 * STARTING_MIN)
+    converting = CONVERTING * jobs[0].demand.memory.weights + MARGIN * demands.LIBRARIES
+    model = Need(round(converting / 1e6), 2 * STARTING_MIN)
     return {**found, "model": model}
 
 
@@ -102,13 +103,11 @@ def asker(study: Study, root: Path) -> Callable[..., dict[str, Callable[[Any, in
 def _need(job: Job, device: str) -> Need:
     slowest = devices.named(SLOWEST[device])
     hours = timetable.hours(job.demand.flops, slowest, UTILIZATION)
-    megabytes = round(_host_bytes(job.demand.memory, device) / 1e6) + LIBRARIES_MB[device]
-    return Need(megabytes, STARTING_MIN + round(60 * hours * TIME_MARGIN))
+    return Need(_megabytes(job.demand, device), STARTING_MIN + round(60 * hours * TIME_MARGIN))
 
 
-def _host_bytes(memory: Memory, device: str) -> float:
-    """Bytes of host memory without libraries; on a GPU, the data that pass through the host."""
+def _megabytes(demand: Demand, device: str) -> int:
+    """Host memory with a margin; on a GPU, that of the data that pass through the host."""
     if device == "cuda":
-        return HELD * (memory.weights + memory.teacher)
-    factor = ACTIVATIONS_TRAINING if memory.gradients else ACTIVATIONS_FORWARD
-    return HELD * (memory.peak - memory.activations) + factor * memory.activations
+        return round(HELD * (demand.memory.weights + demand.memory.teacher) / 1e6) + CUDA_MB
+    return round(MARGIN * demand.resident / 1e6) + AROUND_MB
