@@ -10,7 +10,6 @@ from lab import ROOT
 from results_tree import ask
 
 from compression_order.architecture import demands
-from compression_order.architecture import demands
 from compression_order.costs.meter import Costs
 from compression_order.planning import graph, measured
 from compression_order.study import parse
