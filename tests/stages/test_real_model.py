@@ -81,9 +81,10 @@ def test_perplexity_is_transformers_own(model: Path, sample: perplexity.Sample) 
             losses.append(float(loaded(input_ids=ids, labels=ids).loss.double()))
     against = perplexity.reference(loaded, sample)
     scores = perplexity.score(loaded, sample, against)
-    assert scores.losses == pytest.approx(losses, rel=1e-4)
+    # a batch adds the products of bf16 in another order than a sequence alone
+    assert scores.losses == pytest.approx(losses, rel=2e-3)
     expected = math.exp(sum(losses) / len(losses))
-    assert perplexity.perplexity(sample, scores) == pytest.approx(expected, rel=1e-4)
+    assert perplexity.perplexity(sample, scores) == pytest.approx(expected, rel=2e-3)
     assert 1.5 < expected < 40
     record = perplexity.fidelity_record("chats", sample, scores)
     assert record["kl"] == 0
