@@ -68,7 +68,7 @@ def test_value_formula_file_and_sample(tree: Path) -> None:
     assert "in table.csv there is none yet" in told
     assert "formula exp(mean loss over 60 documents) notes" in told
     assert f"file {perplexity_file(tree, 'P-Q')} score" in told
-    assert "sample sample-documents (60 documents)" in told
+    assert "sample sample-documents (60 documents, bf16)" in told
     assert "exp(mean loss over 60 windows, weighted by tokens)" in why(tree, "P-Q", "ppl_wiki")
 
 

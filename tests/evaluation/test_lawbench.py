@@ -167,9 +167,10 @@ def test_scores_are_judged_by_their_mean_and_compared_by_who_is_ahead() -> None:
     worse = records.Record("base", 0, {}, {readings.QUESTIONS: {"lawbench": bad}})
     assert "not above chance" in (scores.useless("lawbench", {"base": [worse]}) or "")
 
-    right = {"A": np.array([[0.9, 0.5, 0.4, 0.2]]), "B": np.array([[0.1, 0.6, 0.3, 0.3]])}
-    choice = {"A": np.array([["a", "b", "c", "d"]]), "B": np.array([["z", "y", "x", "d"]])}
-    [entry] = flips.tested(["A", "B"], right, choice)
+    right = np.array([[[0.9, 0.5, 0.4, 0.2]], [[0.1, 0.6, 0.3, 0.3]]])
+    choice = np.array([[[0, 1, 2, 3]], [[6, 5, 4, 3]]])
+    answers = flips.Answers(["A", "B"], right, choice)
+    entry = flips.tested(answers, answers.every_two(["A", "B"])).entry(0)
     # the last answer is the same one
     assert (entry["only_first_right"], entry["only_second_right"]) == ([2], [1])
     assert entry["accuracy_difference"] == pytest.approx(0.175)
