@@ -4,12 +4,12 @@ Operations are two a multiply-accumulate of `shapes.macs`. A trained token takes
 passes' worth (forward, and backward to inputs and to weights): 6 a weight of linears and head,
 plus attention. Softmaxes over the vocabulary and the optimizer are not counted.
 
-Memory is that of `training.py`: weights, gradients and two moments of AdamW, and with float32
+Memory is that of `training/loop.py`: weights, gradients and two moments of AdamW, and with float32
 weights the bf16 copies of the linears that autocast keeps until the backward pass is through.
 All five terms are added as if they peaked together, which they nearly do at the first steps of a
 backward pass; libraries, allocator and files mapped into memory come on top.
 
-On several devices (`distributed.py`) figures are of one of them: weights, gradients and moments
+On several devices (`training/distributed.py`) figures are of one of them: weights, gradients and moments
 are shared out, and so are the sequences of a batch. Whole on each device are, for a while, the
 embedding, the head and two layers of mean size (one computes, one is fetched), the gradients of
 the former and of a layer, and the bf16 copies of all linears, which autocast keeps. Before it is

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from compression_order.text import chat
 from compression_order.training import forward
 
 # context and continuation as token ids, neither empty
@@ -141,7 +142,7 @@ def _tokens(model: PreTrainedModel, batch: Sequence[Question]) -> tuple[Tensor, 
 
 def _states(model: PreTrainedModel, batch: Sequence[Question]) -> Tensor:
     """[questions, longest row, width]: the last hidden states of a batch."""
-    ids = forward.padded([question.ids for question in batch]).to(model.device)
+    ids = chat.padded([question.ids for question in batch], 0).to(model.device)
     if not any(tail for question in batch for tail in question.tails):
         # the contexts alone are read, and the kernel for causal attention needs no mask
         read: Tensor = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
@@ -150,7 +151,7 @@ def _states(model: PreTrainedModel, batch: Sequence[Question]) -> Tensor:
     mask = torch.ones(len(batch), 1, length, length, dtype=torch.bool).tril()
     for question, its in zip(batch, mask, strict=True):
         question.hide(its[0])
-    positions = forward.padded([question.positions for question in batch]).to(model.device)
+    positions = chat.padded([question.positions for question in batch], 0).to(model.device)
     states: Tensor = model.base_model(
         input_ids=ids,
         attention_mask=mask.to(model.device),

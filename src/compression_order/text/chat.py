@@ -123,16 +123,18 @@ def _encode(
     return Encoded(index, ids[:seq_len], labels[:seq_len])
 
 
+def padded(rows: Sequence[Sequence[int]], filler: int, length: int = 0) -> Tensor:
+    """[rows, length]: the numbers of each row, then the filler; 0: as long as the longest row."""
+    wanted = length or max(map(len, rows))
+    return torch.tensor([[*row, *[filler] * (wanted - len(row))] for row in rows])
+
+
 def batch(documents: Sequence[Encoded], pad: int) -> Batch:
     """Pad documents on the right to the longest of them."""
     length = max(len(d.ids) for d in documents)
-
-    def padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
-        return torch.tensor([[*row, *[filler] * (length - len(row))] for row in rows])
-
     return Batch(
         ids=padded([d.ids for d in documents], pad),
-        attention=padded([[1] * (len(d.ids) - d.padding) for d in documents], 0),
+        attention=padded([[1] * (len(d.ids) - d.padding) for d in documents], 0, length),
         labels=padded([d.labels for d in documents], IGNORED),
         indices=tuple(d.index for d in documents),
         counts_padding=any(d.padding for d in documents),

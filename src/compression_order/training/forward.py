@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from transformers import PreTrainedModel
+
+from compression_order.text import chat
 
 TOKENS = 1024  # of a batch, padding counted: a CPU multiplies larger ones no faster
 CHUNK = 256  # tokens whose logits are in memory at a time
@@ -37,12 +38,6 @@ def batches(lengths: Sequence[int], most: int = TOKENS) -> list[list[int]]:
     return groups
 
 
-def padded(rows: Sequence[Sequence[int]], filler: int = 0) -> Tensor:
-    """[rows, longest]: numbers of each row, then the filler."""
-    longest = max(map(len, rows))
-    return torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows])
-
-
 def states(
     model: PreTrainedModel,
     sequences: Sequence[Sequence[int]],
@@ -63,11 +58,11 @@ def states(
     """
     lengths = list(map(len, sequences))
     for places in batches(lengths, most):
-        ids = padded([sequences[place] for place in places]).to(model.device)
+        ids = chat.padded([sequences[place] for place in places], 0).to(model.device)
         mask = None
         if any(attended[place] < lengths[place] for place in places if attended):
-            mask = padded([[1] * attended[place] for place in places])
-            mask = functional.pad(mask, (0, ids.shape[1] - mask.shape[1])).to(model.device)
+            seen = [[1] * attended[place] for place in places]
+            mask = chat.padded(seen, 0, ids.shape[1]).to(model.device)
         with torch.no_grad():
             found = model.base_model(
                 input_ids=ids, attention_mask=mask, use_cache=False
