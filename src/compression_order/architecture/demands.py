@@ -10,8 +10,8 @@ All five terms are added as if they peaked together, which they nearly do at the
 backward pass; libraries, allocator and files mapped into memory come on top.
 
 On several devices (`training/distributed.py`) figures are of one of them: weights, gradients and
-moments are shared out, and so are the sequences of a batch. Whole on each device are, for a while, the
-embedding, the head and two layers of mean size (one computes, one is fetched), the gradients of
+moments are shared out, and so are the sequences of a batch. Whole on each device are, for a while,
+the embedding, the head and two layers of mean size (one computes, one is fetched), the gradients of
 the former and of a layer, and the bf16 copies of all linears, which autocast keeps. Before it is
 sharded a device holds the whole model.
 """
