@@ -9,7 +9,7 @@ import yaml
 from lab import ROOT
 from results_tree import ask
 
-from compression_order.architecture import demands
+from compression_order.architecture import demands, memory
 from compression_order.costs.meter import Costs
 from compression_order.planning import graph, measured
 from compression_order.study import parse
@@ -69,7 +69,7 @@ def test_means_over_seeds_and_ratios(smoke: Path) -> None:
     ratio = float(pruned["hours"]) * 3600 / 8
     assert float(pruned["time_ratio"]) == pytest.approx(ratio, rel=0.01)
     # of a process on a CPU: with libraries and the files that it loads
-    held = int(pruned["peak_bytes"]) + demands.LIBRARIES + int(pruned["read_bytes"])
+    held = int(pruned["peak_bytes"]) + memory.LIBRARIES + int(pruned["read_bytes"])
     assert float(pruned["memory_ratio"]) == pytest.approx(held / 2e8, rel=0.01)
     assert rows["measure P"]["measured_copies"] == "1"
     assert rows["Q"]["measured_s"] == ""

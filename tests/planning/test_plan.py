@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from compression_order.architecture import cuts, demands, shapes, storage
+from compression_order.architecture import cuts, demands, memory, shapes, storage
 from compression_order.checkpoint import disk
 from compression_order.common.errors import HarnessError
 from compression_order.planning import graph, timetable
@@ -114,9 +114,9 @@ def test_the_nf4_file_of_smollm2() -> None:
 
 
 def test_constants_are_those_of_the_code_that_runs() -> None:
-    assert losses.chunked.__defaults__ == (demands.LOSS_CHUNK,)
-    assert (forward.CHUNK, forward.TOKENS) == (demands.SCORE_CHUNK, demands.BATCH)
-    assert teacher.NODES == demands.TAIL
+    assert losses.chunked.__defaults__ == (memory.LOSS_CHUNK,)
+    assert (forward.CHUNK, forward.TOKENS) == (memory.SCORE_CHUNK, memory.BATCH)
+    assert teacher.NODES == memory.TAIL
 
 
 # --- operations -----------------------------------------------------------------------------
@@ -148,7 +148,7 @@ def test_operations_of_a_step_are_those_that_torch_counts(kind: str) -> None:
     with FlopCounterMode(display=False) as backward:
         logits.sum().backward()
     both = forward.get_total_flops() + backward.get_total_flops()
-    assert both == demands.trained(shape, "", demands.TrainingRun(1, 3, 10, 10)).flops
+    assert both == demands.trained(shape, "", memory.TrainingRun(1, 3, 10, 10)).flops
 
 
 # --- memory and files -----------------------------------------------------------------------
@@ -189,7 +189,7 @@ def test_what_a_layer_keeps_is_what_torch_saves(
     if number == storage.BF16:  # autocast keeps copies of the linears
         layer -= number * (sum(shape.linears) - sum(one_shape.linears))
     mask = length if masked else 0
-    expected = demands.layer_bytes(shape, shape.blocks[0], batch * length, number, mask)
+    expected = memory.layer_bytes(shape, shape.blocks[0], batch * length, number, mask)
     assert layer == expected
 
 
@@ -201,18 +201,16 @@ def test_the_teachers_cache_to_the_byte(tmp_path: Path, k: int) -> None:
     with safe_open(tmp_path / "cache.safetensors", "pt") as stored:
         tensors = [stored.get_tensor(name) for name in stored.keys()]
     written = sum(t.numel() * t.element_size() for t in tensors)
-    assert written == demands.cache_bytes(shape, 8 + 20, 2, k)
+    assert written == memory.cache_bytes(shape, 8 + 20, 2, k)
 
 
 def test_full_training_of_qwen_3b_needs_what_the_paper_did_not_have() -> None:
     """16 bytes a parameter before any activation: 49 GB, more than the 48 GB stated."""
     shape = shapes.named("qwen2.5-3b")
-    memory = demands.training_memory(shape, demands.TrainingRun(1, 2, 512, 512), 0, 16)
+    held = memory.training_memory(shape, memory.TrainingRun(1, 2, 512, 512), 0, 16)
     assert 49e9 < 16 * shape.parameters < 50e9
-    assert memory.weights + memory.gradients + memory.optimizer > 16 * shape.parameters
-    assert memory.peak == sum(
-        (memory.weights, memory.gradients, memory.optimizer, memory.activations)
-    )
+    assert held.weights + held.gradients + held.optimizer > 16 * shape.parameters
+    assert held.peak == sum((held.weights, held.gradients, held.optimizer, held.activations))
 
 
 # --- a whole plan ---------------------------------------------------------------------------

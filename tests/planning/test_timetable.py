@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from compression_order.architecture.demands import Demand, Memory, Part
+from compression_order.architecture.demands import Demand, Part
+from compression_order.architecture.memory import Memory
 from compression_order.planning import timetable
 from compression_order.planning.graph import Job
 

@@ -10,7 +10,7 @@ import yaml
 from lab import ROOT
 from lm_eval.models.huggingface import HFLM
 
-from compression_order.architecture import demands, shapes
+from compression_order.architecture import demands, memory, shapes
 from compression_order.common.errors import HarnessError
 from compression_order.evaluation import hub_questions
 from compression_order.evaluation.hub_questions import Sources
@@ -206,6 +206,6 @@ def test_the_plan_counts_questions_passes_and_lengths() -> None:
     assert part.tokens == 10 * (INDEX["gsm8k"].tokens + 256)
     # two matrices of 256 channels of 36 layers, two bytes each, for eight answers
     cache = 8 * (INDEX["gsm8k"].tokens + 256) * 2 * 36 * 256 * 2
-    read = demands.passing(shape, 8 * INDEX["gsm8k"].tokens, 0)
-    logits = 8 * shape.vocabulary * demands.ANSWERED_LOGIT
+    read = memory.passing(shape, 8 * INDEX["gsm8k"].tokens, 0)
+    logits = 8 * shape.vocabulary * memory.ANSWERED_LOGIT
     assert found["gsm8k"].activations(shape, 8, 2) == cache + read + logits

@@ -21,7 +21,7 @@ from lab import ROOT, SCRIPTS, SEQ_LEN, Lab, inside, steps_done, training_flags
 from safetensors.torch import load_file
 from workflow_fixtures import repository
 
-from compression_order.architecture import demands, shapes
+from compression_order.architecture import demands, memory, shapes
 from compression_order.common.errors import HarnessError
 from compression_order.planning import timetable
 from compression_order.planning.devices import named
@@ -288,8 +288,8 @@ def test_the_rule_starts_and_asks_for_the_devices(tmp_path: Path) -> None:
 
 def test_devices_share_memory_and_time_but_not_work() -> None:
     shape = shapes.named("qwen2.5-3b")
-    how = [demands.TrainingRun(2, 8, 512, 512, devices=n) for n in (1, 4)]
-    one, four = (demands.training_memory(shape, h, 0, 24) for h in how)
+    how = [memory.TrainingRun(2, 8, 512, 512, devices=n) for n in (1, 4)]
+    one, four = (memory.training_memory(shape, h, 0, 24) for h in how)
     assert four.optimizer * 4 == pytest.approx(one.optimizer)
     shared = shape.parameters / 4
     assert four.gradients > 4 * shared  # its own, and what is not yet reduced
@@ -302,5 +302,5 @@ def test_devices_share_memory_and_time_but_not_work() -> None:
 
 def test_a_model_is_whole_on_each_device_before_it_is_sharded() -> None:
     shape = shapes.named("qwen2.5-3b")
-    how = demands.TrainingRun(1, 64, 8, 8, devices=64)
-    assert demands.training_memory(shape, how, 0, 24).peak >= 4 * shape.parameters
+    how = memory.TrainingRun(1, 64, 8, 8, devices=64)
+    assert memory.training_memory(shape, how, 0, 24).peak >= 4 * shape.parameters

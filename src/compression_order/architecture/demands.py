@@ -1,39 +1,21 @@
-"""What one job takes: tokens, operations, memory, bytes read and written.
+"""What one job takes: tokens, operations, memory (`memory`), bytes read and written.
 
 Operations are two a multiply-accumulate of `shapes.macs`. A trained token takes three forward
 passes' worth (forward, and backward to inputs and to weights): 6 a weight of linears and head,
 plus attention. Softmaxes over the vocabulary and the optimizer are not counted.
-
-Memory is that of `training/loop.py`: weights, gradients and two moments of AdamW, and with float32
-weights the bf16 copies of the linears that autocast keeps until the backward pass is through.
-All five terms are added as if they peaked together, which they nearly do at the first steps of a
-backward pass; libraries, allocator and files mapped into memory come on top.
-
-On several devices (`training/distributed.py`) figures are of one of them: weights, gradients and
-moments are shared out, and so are the sequences of a batch. Whole on each device are, for a while,
-the embedding, the head and two layers of mean size (one computes, one is fetched), the gradients of
-the former and of a layer, and the bf16 copies of all linears, which autocast keeps. Before it is
-sharded a device holds the whole model.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pydantic import Field
 
-from compression_order.architecture.shapes import Architecture, Block, macs
+from compression_order.architecture import memory
+from compression_order.architecture.memory import Memory, TrainingRun
+from compression_order.architecture.shapes import Architecture, macs
 from compression_order.architecture.storage import BF16, FP32, Storage, dense_bytes
 from compression_order.common.declare import Settings
 
-LOSS_CHUNK = 256  # tokens whose logits are in memory at a time; `losses.chunked`
-SCORE_CHUNK = 256  # likewise; `forward.CHUNK`
-LIBRARIES = 650_000_000  # resident bytes of a process that has imported everything, measured
-BATCH = 1024  # tokens of a batch that is only read; `forward.TOKENS`
-TAIL = 8  # float32 numbers a token that the teacher's cache keeps of the tail; `teacher.NODES`
-# bytes a logit at the peak: logits in bf16 and float32, and what is derived from them
-ENTROPY_LOGIT, DIVERGENCE_LOGIT, SCORED_LOGIT, ANSWERED_LOGIT = 16, 24, 22, 10
-CACHED_LOGIT = 22  # of the teacher: logits, log-probabilities, the tail, and one power of it
 # what every stage proves itself on: prompts, tokens each, greedy tokens; `stage.Job._probe`
 PROMPTS, PROMPT, ANSWER = 4, 64, 16
 
@@ -77,28 +59,6 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Bytes at the peak of a job.
-
-    On a GPU the teacher's cache stays in the memory of the host (`host`), and only a batch of
-    it at a time comes over; it then is no part of the peak.
-    """
-
-    weights: int
-    gradients: int = 0
-    optimizer: int = 0
-    teacher: int = 0
-    activations: int = 0
-    host: bool = False
-
-    @property
-    def peak(self) -> int:
-        """The sum, on the device."""
-        own = self.weights + self.gradients + self.optimizer + self.activations
-        return own if self.host else own + self.teacher
-
-
-@dataclass(frozen=True)
 class Demand:
     """What one job takes; `read` and `written` are bytes of weights and teacher outputs."""
 
@@ -125,7 +85,7 @@ class Demand:
     @property
     def resident(self) -> int:
         """Bytes of its process on a CPU: the peak, the libraries, and the files that it loads."""
-        return self.memory.peak + LIBRARIES + self.read
+        return self.memory.peak + memory.LIBRARIES + self.read
 
     @property
     def devices(self) -> int:
@@ -149,56 +109,6 @@ class State:
         """Bytes of its weights as stored."""
         weights = self.storage.bytes(self.shape) if self.storage else dense_bytes(self.shape)
         return weights + BF16 * self.adapter
-
-
-@dataclass(frozen=True)
-class TrainingRun:
-    """Steps of batches of sequences; `mean` is the length that counts, `longest` the cut.
-
-    Attributes:
-        steps: optimizer steps.
-        batch: sequences a batch.
-        mean: tokens a sequence, on average.
-        longest: tokens a sequence, at most.
-        accumulation: batches a step.
-        weight: bytes of a weight, and of its gradient.
-        moments: bytes of a weight's two moments.
-        heads: how often a token's logits are made: once, or once a term of the loss.
-        devices: that share the batches and the weights.
-        adapter: parameters of the adapter that trains on frozen bf16 weights; 0: all weights do.
-        rounded: whether the forward pass rounds the linears' weights to a grid.
-        number: bytes of a number that products are made of.
-        masked: whether padding counts, so that attention needs a mask.
-    """
-
-    steps: int
-    batch: int
-    mean: int
-    longest: int
-    accumulation: int = 1
-    weight: int = FP32
-    moments: float = 2 * FP32
-    heads: int = 1
-    devices: int = 1
-    adapter: int = 0
-    rounded: bool = False
-    number: int = BF16
-    masked: bool = False
-
-    @property
-    def sequences(self) -> int:
-        """Sequences of all steps."""
-        return self.steps * self.accumulation * self.batch
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of all steps."""
-        return self.sequences * self.mean
-
-
-def moment_bytes(optimizer: str, weight: int) -> float:
-    """Bytes of a weight's two moments: as the weight, or 8 bits and a float32 a block of 256."""
-    return 2 * (1 + FP32 / 256) if optimizer == "adamw-8bit" else 2 * weight
 
 
 def forward(
@@ -227,98 +137,6 @@ def proof(shape: Architecture) -> Part:
     return Part("proof", logits.tokens + answers.tokens, logits.flops + answers.flops)
 
 
-def layer_bytes(
-    shape: Architecture, block: Block, tokens: int, number: int = BF16, masked: int = 0
-) -> int:
-    """What one decoder layer keeps for its backward pass.
-
-    By the method of Korthikanti et al. 2022 (arXiv 2205.05198, section 4.1) for this block; a
-    token keeps, with h channels, a channels of query heads, k of the heads that they share and f
-    feed-forward neurons, under bf16 autocast:
-
-    - two norms: input and normalized input in float32, 16 h, and one root each, 8;
-    - bf16 inputs of the five linears that read the stream, 10 h (autocast copies for each);
-    - attention: queries and the output, 4 a, keys and values, 4 k, all in bf16, and float32
-      log-sums, 4 a head; the square of scores is never stored (fused kernels);
-    - feed-forward: gate, its SiLU, up and their product in bf16, 8 f.
-
-    In float32 every number of attention and feed-forward takes 4 bytes, and the linears share
-    their input, 8 h. A mask adds a number a position of the sequence, and keys and values are
-    repeated for all query heads. No recomputation, no dropout. Equal to what torch saves on the
-    CPU, as tests/planning/test_plan.py shows.
-
-    Args:
-        shape: of the model.
-        block: the layer.
-        tokens: of the batch, padding counted.
-        number: bytes of a number that products are made of.
-        masked: length of the sequences where padding counts and attention needs a mask; else 0.
-    """
-    own = shape.attention(block)
-    seen = own if masked else block.key_value_heads * shape.head_dim
-    stream = 26 if number == BF16 else 24
-    each = stream * shape.hidden + number * (2 * own + 2 * seen + 4 * block.ffn + masked)
-    return tokens * (each + 4 * block.heads + 8)
-
-
-def training_memory(shape: Architecture, how: TrainingRun, teacher: int, logit: int) -> Memory:
-    """The peak of a training step; `logit`: bytes a logit of the loss, see above.
-
-    The loss adds its chunk of logits, the float32 gradient of the head that is made in the same
-    pass, and the head in bf16.
-    """
-    tokens = -(-how.batch // how.devices) * how.longest
-    chunk = min(LOSS_CHUNK, tokens) * shape.vocabulary * logit
-    mask = how.longest if how.masked else 0
-    layers = sum(layer_bytes(shape, block, tokens, how.number, mask) for block in shape.blocks)
-    last = 2 * FP32 * shape.hidden * tokens  # the last norm: its input, and normalized
-    if how.adapter:
-        return Memory(
-            weights=how.number * shape.parameters + how.weight * how.adapter,
-            gradients=how.weight * how.adapter,
-            optimizer=round(how.moments * how.adapter),
-            teacher=teacher,
-            activations=layers + last + chunk,
-        )
-    narrow = how.weight > how.number  # autocast keeps copies of the linears and of the head
-    copies = how.number * sum(shape.linears) if narrow else 0
-    if how.rounded:  # the rounded weights, and how far they are from the trained ones
-        copies += 2 * how.weight * sum(shape.linears)
-    own = -(-shape.parameters // how.devices)
-    # whole for a while where weights are sharded: embedding and head, and layers in turn
-    root, layer = shape.other, sum(shape.linears) // shape.layers
-    gathered, reduced = (root + 2 * layer, root + layer) if how.devices > 1 else (0, 0)
-    training = Memory(
-        weights=how.weight * (own + gathered) + copies,
-        gradients=how.weight * (own + reduced),
-        optimizer=round(how.moments * own),
-        teacher=teacher,
-        activations=layers
-        + last
-        + chunk
-        + (how.heads * how.weight + narrow * how.number) * shape.head,
-    )
-    loaded = how.weight * (shape.parameters + own) if how.devices > 1 else 0
-    return _highest([training, Memory(loaded, teacher=teacher)])
-
-
-def passing(shape: Architecture, tokens: int, logits: int, number: int = BF16) -> int:
-    """Bytes of activations of a forward pass over a batch: the widest layer's, and the logits'.
-
-    Args:
-        shape: of the model.
-        tokens: of the batch, padding counted.
-        logits: bytes of them that are in memory at a time.
-        number: bytes of a number that products are made of.
-    """
-    return max(layer_bytes(shape, block, tokens, number) for block in shape.blocks) + logits
-
-
-def read_bytes(shape: Architecture, number: int) -> int:
-    """Bytes of the weights of a model that is only read, dense."""
-    return number * shape.parameters
-
-
 def stored(parent: State, child: State, teacher: int) -> tuple[int, int]:
     """Bytes that a stage reads and writes."""
     return parent.bytes + teacher, child.bytes
@@ -343,22 +161,26 @@ def prune(
     observed = Memory(weights)
     if calibration:
         copies = 0 if how.number == FP32 else how.number * sum(parent.shape.linears)
-        activations = passing(parent.shape, batch * cut, 0, how.number)
+        activations = memory.passing(parent.shape, batch * cut, 0, how.number)
         observed = Memory(weights + copies, activations=activations)
     peaks = [observed]
     if recovery:
-        peaks.append(training_memory(child.shape, how, 0, ENTROPY_LOGIT))
-    return Demand(tuple(parts), _highest(peaks), *stored(parent, child, 0))
+        peaks.append(memory.training_memory(child.shape, how, 0, memory.ENTROPY_LOGIT))
+    return Demand(tuple(parts), memory.highest(peaks), *stored(parent, child, 0))
 
 
 def tune(
-    parent: State, child: State, how: TrainingRun, teacher: int = 0, logit: int = ENTROPY_LOGIT
+    parent: State,
+    child: State,
+    how: TrainingRun,
+    teacher: int = 0,
+    logit: int = memory.ENTROPY_LOGIT,
 ) -> Demand:
     """Fine-tune, or distil with `teacher` bytes of its cache; `logit`: bytes a logit."""
     parts = [trained(child.shape, "training", how)] if how.steps else []
-    memory = training_memory(child.shape, how, teacher, logit)
+    peak = memory.training_memory(child.shape, how, teacher, logit)
     read, written = stored(parent, child, teacher)
-    return Demand((*parts, proof(child.shape)), memory, read, written)
+    return Demand((*parts, proof(child.shape)), peak, read, written)
 
 
 def quantize(parent: State, child: State, calibration: Part | None = None) -> Demand:
@@ -367,30 +189,17 @@ def quantize(parent: State, child: State, calibration: Part | None = None) -> De
     A method that calibrates works on a copy of the model before: no more than those weights.
     """
     logits = PROMPTS * PROMPT * child.shape.vocabulary * BF16
-    memory = Memory(
+    peak = Memory(
         weights=2 * dense_bytes(child.shape) + child.bytes,
-        activations=passing(child.shape, PROMPTS * PROMPT, logits),
+        activations=memory.passing(child.shape, PROMPTS * PROMPT, logits),
     )
     parts = [calibration] if calibration else []
-    return Demand((*parts, proof(child.shape)), memory, *stored(parent, child, 0))
+    return Demand((*parts, proof(child.shape)), peak, *stored(parent, child, 0))
 
 
 def cached(demand: Demand, on_gpu: bool) -> Demand:
     """The demand of a job that holds the teacher's cache: in the host's memory, beside a GPU."""
     return replace(demand, memory=replace(demand.memory, host=on_gpu))
-
-
-def _highest(memories: Iterable[Memory]) -> Memory:
-    return max(memories, key=lambda memory: memory.peak)
-
-
-def cache_bytes(shape: Architecture, tokens: int, documents: int, k: int) -> int:
-    """The teacher's cache as stored: k ids and bf16-sized log-probabilities a token, the tail.
-
-    Two numbers a document, and the rows of vocabulary.
-    """
-    ident = 2 if shape.vocabulary <= 2**16 else 4
-    return tokens * ((ident + 2) * k + FP32 * TAIL) + 16 * documents + 8
 
 
 def teach(
@@ -408,12 +217,12 @@ def teach(
         number: bytes of a number that products are made of.
     """
     shape, tokens = teacher.shape, documents * mean
-    written = cache_bytes(shape, tokens, documents, k)
+    written = memory.cache_bytes(shape, tokens, documents, k)
     linears = sum(shape.linears)
-    logits = SCORE_CHUNK * shape.vocabulary * CACHED_LOGIT
-    memory = Memory(
-        weights=read_bytes(shape, number) - (number - 1) * linears * eight,
+    logits = memory.SCORE_CHUNK * shape.vocabulary * memory.CACHED_LOGIT
+    peak = Memory(
+        weights=memory.read_bytes(shape, number) - (number - 1) * linears * eight,
         teacher=2 * written,  # its parts, and the whole that is stored
-        activations=passing(shape, max(BATCH, longest), logits, number),
+        activations=memory.passing(shape, max(memory.BATCH, longest), logits, number),
     )
-    return Demand((forward(shape, "teacher", documents, mean),), memory, teacher.bytes, written)
+    return Demand((forward(shape, "teacher", documents, mean),), peak, teacher.bytes, written)

@@ -3,9 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from compression_order.architecture import demands, storage
-from compression_order.architecture.demands import Assumed, Part, State, TrainingRun
+from compression_order.architecture import demands, memory, storage
+from compression_order.architecture.demands import Assumed, Part, State
 from compression_order.architecture.families.family import LINEARS
+from compression_order.architecture.memory import TrainingRun
 from compression_order.architecture.shapes import Architecture
 from compression_order.checkpoint.settings import EVERY, Adapter
 from compression_order.common.errors import HarnessError
@@ -62,7 +63,7 @@ def run_of(how: Training, context: Context) -> TrainingRun:
         longest=how.seq_len,
         accumulation=how.accumulation,
         weight=weight,
-        moments=demands.moment_bytes(how.optimizer, weight),
+        moments=memory.moment_bytes(how.optimizer, weight),
         devices=how.devices,
         number=context.number,
         masked=how.count_padding,

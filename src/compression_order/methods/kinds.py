@@ -11,7 +11,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import Field
 
 from compression_order.architecture import demands, storage
-from compression_order.architecture.demands import Demand, Part, State, TrainingRun
+from compression_order.architecture.demands import Demand, Part, State
+from compression_order.architecture.memory import TrainingRun
 from compression_order.checkpoint.settings import Adapter
 from compression_order.common.declare import Role, Settings
 from compression_order.common.errors import HarnessError

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import yaml
 
-from compression_order.architecture import demands
-from compression_order.architecture.demands import Assumed, Demand, Memory, Part, State
+from compression_order.architecture import demands, memory
+from compression_order.architecture.demands import Assumed, Demand, Part, State
+from compression_order.architecture.memory import Memory
 from compression_order.architecture.shapes import Architecture
 from compression_order.architecture.storage import BF16, FP32
 from compression_order.common import arithmetic
@@ -55,13 +56,13 @@ class Questions:
             number: bytes of a number that products are made of.
         """
         if not self.generated:
-            logits = demands.SCORE_CHUNK * shape.vocabulary * demands.ANSWERED_LOGIT
-            return demands.passing(shape, max(demands.BATCH, self.length), logits, number)
+            logits = memory.SCORE_CHUNK * shape.vocabulary * memory.ANSWERED_LOGIT
+            return memory.passing(shape, max(memory.BATCH, self.length), logits, number)
         heads = sum(block.key_value_heads for block in shape.blocks)
         kept = 2 * heads * shape.head_dim * number
         cache = batch * (self.length + self.generated) * kept
-        logits = batch * shape.vocabulary * demands.ANSWERED_LOGIT
-        return demands.passing(shape, batch * self.length, logits, number) + cache
+        logits = batch * shape.vocabulary * memory.ANSWERED_LOGIT
+        return memory.passing(shape, batch * self.length, logits, number) + cache
 
 
 def number(study: Study) -> int:
@@ -84,13 +85,13 @@ def reference(study: Study, base: State, assumed: Assumed) -> Demand:
     """Keep the base's hidden states on the held-out conversations."""
     documents, length = _held_out(study, assumed)
     kept = _reference_bytes(study, base, assumed)
-    memory = Memory(
-        weights=demands.read_bytes(base.shape, number(study)),
+    peak = Memory(
+        weights=memory.read_bytes(base.shape, number(study)),
         teacher=kept,
-        activations=demands.passing(base.shape, max(demands.BATCH, length), 0, number(study)),
+        activations=memory.passing(base.shape, max(memory.BATCH, length), 0, number(study)),
     )
     part = demands.forward(base.shape, "reference", documents, length, 0)
-    return Demand((part,), memory, base.bytes, kept)
+    return Demand((part,), peak, base.bytes, kept)
 
 
 def tasks(study: Study, assumed: Assumed, root: Path) -> list[Questions]:
@@ -150,14 +151,14 @@ def measure(
     """Score one checkpoint, with 4-bit weights dequantized. `asked`: see `tasks`."""
     wanted, shape, each = study.file.evaluations, state.shape, number(study)
     kept = _reference_bytes(study, base, assumed)
-    longest = max(demands.BATCH, wanted.seq_len, _held_out(study, assumed)[1])
-    chunk = demands.SCORE_CHUNK * shape.vocabulary * demands.SCORED_LOGIT
-    activations = [demands.passing(shape, longest, chunk, each)]
+    longest = max(memory.BATCH, wanted.seq_len, _held_out(study, assumed)[1])
+    chunk = memory.SCORE_CHUNK * shape.vocabulary * memory.SCORED_LOGIT
+    activations = [memory.passing(shape, longest, chunk, each)]
     activations += [task.activations(shape, wanted.batch_size, each) for task in asked]
-    weights = demands.read_bytes(shape, each)
-    memory = Memory(weights, teacher=kept, activations=max(activations))
+    weights = memory.read_bytes(shape, each)
+    peak = Memory(weights, teacher=kept, activations=max(activations))
     parts = tuple(_scored(study, state, asked, assumed))
-    return Demand(parts, memory, state.bytes + kept, 0)
+    return Demand(parts, peak, state.bytes + kept, 0)
 
 
 def answers(study: Study, state: State, base: State, assumed: Assumed) -> Demand:
@@ -167,9 +168,9 @@ def answers(study: Study, state: State, base: State, assumed: Assumed) -> Demand
     prompts = how.prompts or study.file.splits.held_out
     asked = Questions("answers", prompts, assumed.question, generated=how.max_new_tokens)
     shapes, each = (state.shape, base.shape), number(study)
-    memory = Memory(
-        weights=sum(demands.read_bytes(shape, each) for shape in shapes),
+    peak = Memory(
+        weights=sum(memory.read_bytes(shape, each) for shape in shapes),
         activations=asked.activations(state.shape, 1, each),
     )
     fluent = demands.forward(base.shape, "fluency", prompts, how.max_new_tokens)
-    return Demand((asked.part(state.shape), fluent), memory, state.bytes + base.bytes, 0)
+    return Demand((asked.part(state.shape), fluent), peak, state.bytes + base.bytes, 0)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from compression_order import orderings
 from compression_order.architecture import demands, shapes, storage
-from compression_order.architecture.demands import Assumed, Demand, Memory, State
+from compression_order.architecture.demands import Assumed, Demand, State
+from compression_order.architecture.memory import Memory
 from compression_order.architecture.shapes import Architecture
 from compression_order.common.errors import HarnessError
 from compression_order.methods import formulas

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from compression_order.architecture.demands import LIBRARIES, Assumed
+from compression_order.architecture.demands import Assumed
+from compression_order.architecture.memory import LIBRARIES
 from compression_order.common.writing import MB, TERA, aligned, short
 from compression_order.planning.graph import Job
 from compression_order.planning.sheet import GB, Pace

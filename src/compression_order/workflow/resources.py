@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compression_order.architecture import demands
+from compression_order.architecture import memory
 from compression_order.architecture.demands import Assumed, Demand
 from compression_order.architecture.shapes import UnknownShape
 from compression_order.planning import devices, graph, timetable
@@ -71,7 +71,7 @@ def needs(study: Study, root: Path) -> Mapping[str, Need]:
         return {}
     jobs = graph.jobs(study, shape, Assumed(), root)
     found = {job.name: _need(job, study.device) for job in jobs}
-    converting = CONVERTING * jobs[0].demand.memory.weights + MARGIN * demands.LIBRARIES
+    converting = CONVERTING * jobs[0].demand.memory.weights + MARGIN * memory.LIBRARIES
     model = Need(round(converting / 1e6), 2 * STARTING_MIN)
     return {**found, "model": model}
 

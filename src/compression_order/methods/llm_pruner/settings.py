@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from compression_order.architecture import cuts, demands
-from compression_order.architecture.demands import Demand, State, TrainingRun
+from compression_order.architecture import cuts, demands, memory
+from compression_order.architecture.demands import Demand, State
+from compression_order.architecture.memory import TrainingRun
 from compression_order.common.declare import Role
 from compression_order.methods import formulas, kinds
 from compression_order.methods.formulas import Context
@@ -61,11 +62,11 @@ class Settings(kinds.Structured):
         gradients = demands.trained(parent.shape, "gradients", run)
         recovery = [demands.trained(made.shape, "recovery", how)] if how.steps else []
         once = TrainingRun(1, min(self.calibration_batch, count), length, length)
-        step = demands.training_memory(parent.shape, once, 0, demands.ENTROPY_LOGIT)
+        step = memory.training_memory(parent.shape, once, 0, memory.ENTROPY_LOGIT)
         # no optimizer; activations of twice the bytes at most
         peaks = [replace(step, optimizer=0, activations=2 * step.activations)]
         if recovery:
-            peaks.append(demands.training_memory(made.shape, how, 0, demands.ENTROPY_LOGIT))
+            peaks.append(memory.training_memory(made.shape, how, 0, memory.ENTROPY_LOGIT))
         parts = (gradients, *recovery, demands.proof(made.shape))
         highest = max(peaks, key=lambda memory: memory.peak)
         return Demand(parts, highest, *demands.stored(parent, made, 0))

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from compression_order.architecture import demands
+from compression_order.architecture import demands, memory
 from compression_order.architecture.demands import Demand, State
 from compression_order.common.declare import Role
 from compression_order.common.errors import HarnessError
@@ -61,12 +61,12 @@ class Settings(kinds.Adapted):
         """Train on the training split against the cached outputs."""
         documents = formulas.documents(self.training, context)
         tokens = documents * formulas.length(self.training, context)
-        cache = demands.cache_bytes(made.shape, tokens, documents, self.top_k)
+        cache = memory.cache_bytes(made.shape, tokens, documents, self.top_k)
         how = self.run(parent, made, context)
         if self.reduction == "paper":
             how = replace(how, heads=2)  # cross entropy and divergence, each from its own logits
         return demands.cached(
-            demands.tune(parent, made, how, cache, demands.DIVERGENCE_LOGIT), context.on_gpu
+            demands.tune(parent, made, how, cache, memory.DIVERGENCE_LOGIT), context.on_gpu
         )
 
     def _require_shareable(self, key: str, its: Training, on_quantized: str, prefix: str) -> None:
