@@ -28,7 +28,7 @@ SNAKEMAKE = $(IN_ENV) snakemake $(TARGET) --cores all --resources mem_mb=$(MEM_M
 CONFIGFILE = $(if $(filter-out config.yaml,$(STUDY)),--configfile $(STUDY))
 
 .PHONY: help env controller quant-env judge-env benchmark-env table smoke dry-run plan verdict why changes findings record reread serving commutators costs utilization benchmark unlock test slurm-test image image-test \
-	lint format docs lock cuda-lock dev-env study clean
+	lint format check-claims docs lock cuda-lock dev-env study clean
 
 help: ## List the targets
 	@echo "usage: make TARGET [STUDY=config.yaml] [PYTHON=python3] [GPUS=1] [SLOW=0]"
@@ -147,7 +147,10 @@ format: dev-env ## Format the Python and Snakemake files in place
 	$(IN_ENV) ruff format .
 	$(IN_ENV) snakefmt Snakefile rules
 
-docs: dev-env ## Rewrite what is generated in docs/: the figure, the map
+check-claims: dev-env ## Compute every marked number of the pages anew from docs/records; fail on a difference
+	$(IN_ENV) python tests/support/claims.py
+
+docs: dev-env ## Rewrite what is generated in docs/: the figure, the map, the marked numbers
 	$(IN_ENV) python tests/support/generated.py
 
 # Only pins go in: no local versions (+cpu) and no packages that exist for CUDA alone.

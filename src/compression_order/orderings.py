@@ -65,6 +65,11 @@ def join(tokens: Sequence[str]) -> str:
     return "-".join(tokens) or BASE
 
 
+def replaced(pipeline: str, token: str, other: str) -> str:
+    """The pipeline with another stage wherever it has the token."""
+    return join([other if its == token else its for its in split(pipeline)])
+
+
 def parent(pipeline: str) -> str:
     """The pipeline without its last stage."""
     return join(split(pipeline)[:-1])

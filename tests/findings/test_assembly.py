@@ -30,13 +30,13 @@ from compression_order.findings import (
     comparisons,
     controls,
     listing,
-    predicates,
     prose,
+    simple_effects,
     wording,
 )
-from compression_order.findings.wanted import Wanted
 from compression_order.results import guards, published, quantized_first
 from compression_order.statistics import estimates, paired
+from compression_order.study import settings
 
 TRAINED = {"steps": 24, "batch_size": 4, "accumulation": 1}
 STAGES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -72,7 +72,7 @@ def tree(root: Path, rows: Sequence[str], seeds: Sequence[int] = (0,), noise: fl
 def made(root: Path, rows: Sequence[str], seeds: Sequence[int] = (0,), **more: Any) -> Any:
     records = guards.load(root, rows, seeds)
     arms: Mapping[str, Sequence[str]] = more.get("arms", {})
-    wanted = more.get("wanted", Wanted())
+    wanted = more.get("wanted", settings.Comparisons())
     return assembly.analysis("t", rows, records, arms, more.get("published"), wanted)
 
 
@@ -112,28 +112,21 @@ def test_commutators_swap_two_neighbours_and_nothing_else() -> None:
     assert ("P-KD-Q", "Q-KD-P") not in labels  # not neighbours
 
 
-def test_position_effects_are_means_over_orders(tmp_path: Path) -> None:
-    rows = chat(made(tree(tmp_path, ALL), ALL))
-    means = {row: its["log_perplexity"] for row, its in rows["rows"].items()}
-    every = np.mean([means[row] for row in FULL])
-    for entry in rows["full_orders"][0]["main_effects"]["entries"]:
-        at = [r for r in FULL if r.split("-")[entry["position"] - 1] == entry["stage"]]
-        assert entry["log_ratio"] == pytest.approx(np.mean([means[r] for r in at]) - every)
-    orders = orderings.full_orders(ALL)[0]
-    assert comparisons.positions(orders, FULL[1:]) == []  # an order is missing
-
-
-def test_predicates_split_the_orders_and_adjust_for_one_another(tmp_path: Path) -> None:
+def test_simple_effects_are_told_apart_where_they_interact(tmp_path: Path) -> None:
+    """Damage of 1.8 nats where Q is before P, and next to nothing else."""
     figures = published.read(FIGURES, "arxiv-2511.19495")
     found = chat(made(tree(tmp_path, ALL), ALL, published=figures))["full_orders"][0]
-    # damage: 1.8 nats where Q is before P, and next to nothing else
-    alone, train, adjusted, train_adjusted = found["predicates"]["entries"]
-    assert alone["predicate"] == "prune after quantize"
-    assert alone["log_ratio"] == pytest.approx(1.8, abs=0.06)
-    assert adjusted["held_fixed"] == "train after quantize"
-    assert adjusted["log_ratio"] == pytest.approx(1.8, abs=0.06)
-    assert train["log_ratio"] == pytest.approx(1.8 / 3, abs=0.06)  # two of three are Q before P
-    assert train_adjusted["log_ratio"] == pytest.approx(0, abs=0.06)
+    effects = {(e["effect"], e["where"]): e for e in found["simple_effects"]["entries"]}
+    assert len(effects) == 5
+    for where in simple_effects.WHERE[simple_effects.PRUNE].values():
+        if where:
+            prune = effects["prune after quantize", where]
+            assert prune["log_ratio"] == pytest.approx(1.8, abs=0.06)
+            assert prune["separable"]
+    for where in simple_effects.WHERE[simple_effects.TRAIN].values():
+        if where:
+            assert effects["train after quantize", where]["log_ratio"] == pytest.approx(0, abs=0.06)
+    assert effects["interaction", ""]["log_ratio"] == pytest.approx(0, abs=0.06)
     gap, train_gap = found["gaps"]
     assert set(gap["holds"]) == {"KD-Q-P", "Q-P-KD", "Q-KD-P"}
     assert gap["gap"] == pytest.approx(math.exp(1.8), rel=0.1)
@@ -144,12 +137,127 @@ def test_predicates_split_the_orders_and_adjust_for_one_another(tmp_path: Path) 
     assert "published: 0.105; not every order of the first is above every other one" in told
 
 
-def test_predicates_need_both_kinds() -> None:
+def shift(root: Path, rows: Sequence[str], by: float) -> None:
+    """Move the losses of rows on the chat text."""
+    for row in rows:
+        at = root / f"seed0/evaluations/{row}/perplexity.json"
+        entry = json.loads(at.read_text())["chat"]
+        losses = [loss + by for loss in entry["losses"]]
+        edit(at, "chat", **perplexity("documents", losses, entry["counts"]))
+
+
+def test_opposite_effects_do_not_cancel(tmp_path: Path) -> None:
+    """Training after Q lowers the loss before P and raises it after: the mean would say nothing."""
+    root = tree(tmp_path, ALL, noise=0.01)
+    shift(root, ["P-Q-KD"], -0.2)
+    shift(root, ["Q-P-KD", "Q-KD-P"], 0.2)
+    analysis = made(root, ALL)
+    family = chat(analysis)["full_orders"][0]["simple_effects"]
+    effects = {(e["effect"], e["where"]): e for e in family["entries"]}
+    before = effects["train after quantize", "pruning before quantizing"]
+    after = effects["train after quantize", "pruning after quantizing"]
+    interaction = effects["interaction", ""]
+    assert (before["log_ratio"] < -0.15, before["separable"]) == (True, True)
+    assert (after["log_ratio"] > 0.15, after["separable"]) == (True, True)
+    ratio = after["log_ratio"] - before["log_ratio"]
+    assert interaction["log_ratio"] == pytest.approx(ratio)
+    page = prose.page(analysis)
+    assert "The two effects interact: " in page
+    assert "So each holds only where the table says." in page
+
+
+def test_a_verdict_that_depends_on_the_weighting_is_flagged(tmp_path: Path) -> None:
+    """One long document decides by tokens, and 59 short ones by documents."""
+    root, rows = tree(tmp_path, ["base", "P-Q", "Q-P"]), ["base", "P-Q", "Q-P"]
+    counts = [100_000, *[100] * 59]
+    rng = np.random.default_rng(1)
+    noise = rng.normal(0, 0.02, 60)
+    for row, sign in (("base", 0), ("P-Q", 0), ("Q-P", 1)):
+        losses = 2 + sign * (noise + np.array([-0.3, *[0.1] * 59]))
+        edit(root / f"seed0/evaluations/{row}/perplexity.json", "chat",
+             **perplexity("documents", losses.tolist(), counts))  # fmt: skip
+    contrast = settings.Contrast(over=["Q-P"], under=["P-Q"], expect="lower")
+    wanted = settings.Comparisons(contrasts={"the swap": contrast})
+    found = made(root, rows, wanted=wanted)
+    entry = chat(found)["contrasts"]["entries"][0]
+    assert entry["ratio"] < 1 < entry["beside"]["weighting"]["ratio"]
+    line = next(its for its in prose.page(found).splitlines() if its.startswith("| the swap"))
+    assert "lower, found" in line
+    assert "the weighting of documents" in line
+
+
+def test_pruning_is_named_only_where_the_bare_cut_agrees(tmp_path: Path) -> None:
+    rows = ["base", "P", "Q", "P-Q", "Q-P", "P.bare", "P.bare-Q", "Q-P.bare"]
+    root = tree(tmp_path, rows, noise=0.01)
+
+    def acts() -> dict[str, str]:
+        return {
+            orders["orders"][0]: orders["simple_effects"]["entries"][0]["acts"]
+            for orders in chat(made(root, rows))["full_orders"]
+        }
+
+    assert acts() == {"P-Q": "pruning", "P.bare-Q": "pruning"}
+    shift(root, ["Q-P.bare"], -4.0)
+    assert acts() == {"P-Q": "cutting and recovering", "P.bare-Q": "cutting"}
+
+
+def test_trainings_are_checked_before_orders_are_ranked(tmp_path: Path) -> None:
+    rows = [*ALL, "P.bare", "KD-P.bare", "Q-P.bare", "Q-KD-P.bare", "KD-Q-P.bare"]
+    root = tree(tmp_path, rows, noise=0.01)
+    bare = [row for row in rows if row.endswith("P.bare")]
+    shift(root, bare, 9.0)
+    taught = [row for row in rows if row != "base" and orderings.last(row) == "KD"]
+    shift(root, taught, -9.0)
+    found = chat(made(root, rows))
+    family = found["trainings"]["entries"]
+    assert {(e["with"], e["without"]) for e in family} == {
+        (row, orderings.parent(row)) for row in taught
+    } | {(row.removesuffix(".bare"), row) for row in bare}
+    assert all(entry["separable"] and entry["log_ratio"] < 0 for entry in family)
+    assert "**Orders of P, KD and Q, perplexity on chat (60 documents): " in (
+        page := prose.page(made(root, rows))
+    )
+    assert "The order matters on this text" in page
+    shift(root, ["P-KD"], 9.5)
+    page = prose.page(made(root, rows))
+    assert "These orders differ on this text" in page
+    assert "training is not shown to help at 1 of 10 places" in page
+    assert "(P-KD)" in page
+
+
+def test_the_teachers_part_is_the_effect_less_that_of_fine_tuning(tmp_path: Path) -> None:
+    twins = {row: row.replace("KD", "KD.ce") for row in ALL if "KD" in row}
+    rows = [*ALL, *twins.values()]
+    root = tree(tmp_path, rows, noise=0.01)
+    shift(root, ["KD-Q-P"], 0.3)
+    orders = chat(made(root, rows))["full_orders"]
+    with_teacher = next(o for o in orders if o["stages"] == ["P", "KD", "Q"])
+    without = next(o for o in orders if o["stages"] == ["P", "KD.ce", "Q"])
+    own = [e["log_ratio"] for e in with_teacher["simple_effects"]["entries"]]
+    other = [e["log_ratio"] for e in without["simple_effects"]["entries"]]
+    part = with_teacher["teachers_part"]["entries"]
+    assert [e["log_ratio"] for e in part] == pytest.approx(np.subtract(own, other))
+    assert without["teachers_part"] == assembly.NOT_HERE
+    assert "identified: the teacher's" in prose.page(made(root, rows))
+
+
+def test_equal_is_said_only_within_the_bound(tmp_path: Path) -> None:
+    rows = ["base", "P-Q", "Q-P"]
+    root = tree(tmp_path, rows, noise=0.02)
+    shift(root, ["Q-P"], -1.8)
+    near = family_of(made(root, rows))["entries"][0]
+    assert near["equal"]
+    assert "equal within the bound" in prose.page(made(root, rows))
+    strict = made(root, rows, wanted=settings.Comparisons(bound=1.00001))
+    assert not family_of(strict)["entries"][0]["equal"]
+
+
+def test_effects_need_both_kinds() -> None:
     kinds = {"P": "prune", "Q": "quantize", "FT": "finetune"}
     assert quantized_first.holds("P-Q", quantized_first.PRUNING, kinds) is False
     assert quantized_first.holds("Q-P-FT", quantized_first.TRAINING, kinds) is True
     assert quantized_first.holds("P-FT", quantized_first.TRAINING, kinds) is None
-    assert predicates.asked(["P-Q"], kinds) == []
+    assert simple_effects.asked(["P-Q"], kinds) == []
 
 
 def test_controls_are_found_by_their_settings(tmp_path: Path) -> None:
@@ -244,33 +352,45 @@ def test_by_default_orders_of_the_same_stages_are_compared(tmp_path: Path) -> No
 
 
 def test_every_two_rows_are_compared_where_a_study_asks(tmp_path: Path) -> None:
-    text = chat(made(tree(tmp_path, ALL), ALL, wanted=Wanted(all_pairs=True)))
+    text = chat(made(tree(tmp_path, ALL), ALL, wanted=settings.Comparisons(pairs="all")))
     assert text["all_rows"]["comparisons"] == len(ALL) * (len(ALL) - 1) // 2
 
 
 def test_declared_contrasts_are_a_family_of_their_own(tmp_path: Path) -> None:
-    root, declared = tree(tmp_path, ALL), [("P-Q", "Q-P"), ("P", "KD-Q")]
-    found = made(root, ALL, wanted=Wanted(contrasts=declared))
+    root = tree(tmp_path, ALL)
+    declared = {
+        "swap": settings.Contrast(over=["P-Q"], under=["Q-P"]),
+        "means": settings.Contrast(over=[["P-KD-Q", "KD-P-Q"]], under=["P-Q-KD"]),
+    }
+    found = made(root, ALL, wanted=settings.Comparisons(contrasts=declared))
     entries = chat(found)["contrasts"]["entries"]
-    assert [(e["first"], e["second"]) for e in entries] == declared
-    every = chat(made(root, ALL, wanted=Wanted(all_pairs=True)))["all_rows"]["entries"]
-    same = next(e for e in every if (e["first"], e["second"]) == ("P-Q", "Q-P"))
+    assert [e["name"] for e in entries] == list(declared)
+    every = chat(made(root, ALL, wanted=settings.Comparisons(pairs="all")))
+    same = next(
+        e for e in every["all_rows"]["entries"] if (e["first"], e["second"]) == ("P-Q", "Q-P")
+    )
     assert entries[0]["ratio"] == same["ratio"]
     # corrected for two, not for every pair
     assert entries[0]["simultaneous"][0] > same["simultaneous"][0]
-    assert "Of the comparisons that the study file declares, " in prose.page(found)
+    means = {row: its["log_perplexity"] for row, its in every["rows"].items()}
+    mean = (means["P-KD-Q"] + means["KD-P-Q"]) / 2 - means["P-Q-KD"]
+    assert entries[1]["log_ratio"] == pytest.approx(mean)
+    assert "Declared before the run: " in prose.page(found)
+    # of question sets only a pair of rows can be tested
     asked = found["arms"]["all"]["questions"]["quiz"]["contrasts"]["entries"]
-    assert [(e["first"], e["second"]) for e in asked] == declared
+    assert [(e["first"], e["second"]) for e in asked] == [("P-Q", "Q-P")]
 
 
 def test_the_command_takes_declared_contrasts(tmp_path: Path) -> None:
     root = tree(tmp_path, ALL)
-    done = ran(root, ALL, (0,), "--pairs=all", "--contrasts", "P-Q,Q-P")
+    asked = {"pairs": "all", "contrasts": {"swap": {"over": ["P-Q"], "under": ["Q-P"]}}}
+    done = ran(root, ALL, (0,), f"--comparisons={json.dumps(asked)}")
     assert done.returncode == 0, done.stderr
     text = chat(json.loads((root / "analysis.json").read_text()))
     assert (text["contrasts"]["comparisons"], text["all_rows"]["comparisons"]) == (1, 120)
-    wrong = ran(root, ALL, (0,), "--contrasts", "P-Q,P.none")
-    assert "'P-Q,P.none' is not two rows of --rows" in wrong.stderr
+    asked["contrasts"]["swap"]["under"] = ["P.none"]
+    wrong = ran(root, ALL, (0,), f"--comparisons={json.dumps(asked)}")
+    assert "contrasts.swap: 'P.none' is not one of --rows" in wrong.stderr
 
 
 def test_a_long_family_is_listed_in_short_and_counted_whole() -> None:
@@ -278,7 +398,7 @@ def test_a_long_family_is_listed_in_short_and_counted_whole() -> None:
     rng = np.random.default_rng(0)
     rows = {f"r{i}": rng.normal(2 + 0.01 * i, 0.2, (1, 40)) for i in range(60)}
     sample = estimates.Sample("wiki", "40 windows", rows, np.ones(40), 512, {})
-    text = comparisons.Text.of(sample)
+    text = comparisons.Text.of(sample, 1.05)
     tested = text.tested(text.every_two(list(rows)))
     short, whole = tested.family(listing.SHORT), tested.family(10_000)
     assert (short["comparisons"], short["separable"]) == (1770, whole["separable"])
@@ -304,7 +424,7 @@ def family_of(analysis: Any) -> Any:
 def test_verdict_and_simultaneous_interval_never_disagree(tmp_path: Path) -> None:
     for seeds in ((0,), (0, 1, 2)):
         root = tree(tmp_path / str(len(seeds)), ALL, seeds)
-        analysis = made(root, ALL, seeds, wanted=Wanted(all_pairs=True))
+        analysis = made(root, ALL, seeds, wanted=settings.Comparisons(pairs="all"))
         text = chat(analysis)
         families = [text["all_rows"], text["commutators"], family_of(analysis)]
         entries = [entry for family in families for entry in family["entries"]]
@@ -448,7 +568,9 @@ def test_a_refused_row_is_named(tmp_path: Path) -> None:
     page = (root / "findings.md").read_text()
     assert "- `Q-P-KD`: refused" in page
     assert "of 10 pairs are separable" in page
-    assert "lacks some of the orders" in page
+    effects = chat(json.loads((root / "analysis.json").read_text()))["full_orders"][0]
+    holds = [entry["holds"] for entry in effects["simple_effects"]["entries"]]
+    assert ["Q-KD-P"] in holds
 
 
 def test_a_row_that_is_not_finite_is_left_out_with_its_reason(tmp_path: Path) -> None:

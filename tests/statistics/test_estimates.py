@@ -16,8 +16,15 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
-from compression_order.findings import comparisons, flips
-from compression_order.statistics import estimates, multiplicity, normal_power, paired, power
+from compression_order.findings import comparisons, flips, simple_effects
+from compression_order.statistics import (
+    estimates,
+    moderated,
+    multiplicity,
+    normal_power,
+    paired,
+    power,
+)
 from compression_order.statistics.estimates import Effects, Sample, Spread
 
 DRAWS = 1000
@@ -89,7 +96,7 @@ def test_seeds_and_units_have_the_variance_of_a_two_way_table() -> None:
     made = sample(np.random.default_rng(2), 4, 20, sds=(0.1, 0.3, 0.05))
     d = made.losses["A-B-C"] - made.losses["B-A-C"]
     squares = anova_lm(ols("value ~ C(seed) + C(unit)", frame(d, "seed", "unit")).fit())["mean_sq"]
-    theirs = (squares["C(seed)"] + squares["C(unit)"] - squares["Residual"]) / d.size
+    theirs = (squares["C(seed)"] + squares["C(unit)"]) / d.size
     effect = of_pair(made)
     assert effect.value == pytest.approx(d.mean())
     assert effect.se**2 == pytest.approx(theirs)
@@ -269,6 +276,69 @@ def test_all_intervals_of_a_family_hold_together(seeds: int, step: float) -> Non
     assert hits / studies >= 0.94
 
 
+EQUAL_SEEDS, UNEQUAL_SEEDS = [0.02] * 6, [0.03, 0.01, 0.03, 0.02, 0.01, 0.015]
+ONE_UNRULY_ORDER = [0.05, *[0.01] * 5]
+
+
+@pytest.mark.parametrize(
+    ("sds", "correlation", "least"),
+    [
+        (EQUAL_SEEDS, 0.0, 0.94),
+        (EQUAL_SEEDS, 0.7, 0.93),
+        (UNEQUAL_SEEDS, 0.0, 0.92),
+        (UNEQUAL_SEEDS, 0.7, 0.9),
+        (ONE_UNRULY_ORDER, 0.0, 0.85),
+    ],
+)
+def test_the_primary_family_holds_together_where_seeds_are_unequal_and_correlated(
+    sds: Sequence[float], correlation: float, least: float
+) -> None:
+    """The whole procedure of the certainty study: five seeds, 300 conversations, token weights.
+
+    Orders that begin with the same stage share that part of their seeds' spread.
+    """
+    rows = ("P-KD-Q", "P-Q-KD", "KD-P-Q", "KD-Q-P", "Q-P-KD", "Q-KD-P")
+    kinds = {"P": "prune", "KD": "distill", "Q": "quantize"}
+    family = [c for _, c in simple_effects.asked(rows, kinds)]
+    swaps = [("P-KD-Q", "KD-P-Q"), ("Q-P-KD", "Q-KD-P"), ("P-Q-KD", "P-KD-Q")]
+    family += [estimates.pair(*swap) for swap in swaps]
+    asked, level = estimates.matrix(rows, family), multiplicity.simultaneous_level(len(family))
+    first = [("P", "KD", "Q").index(row.split("-")[0]) for row in rows]
+    rng, hits, studies, seeds, units = np.random.default_rng(14), 0, 300, 5, 300
+    for _ in range(studies):
+        common, own = rng.normal(0, 1, (3, seeds)), rng.normal(0, 1, (6, seeds))
+        drawn = math.sqrt(correlation) * common[first] + math.sqrt(1 - correlation) * own
+        losses = (np.array(sds)[:, None] * drawn)[:, :, None]
+        losses = losses + rng.normal(0, 0.085, (6, 1, units)) + rng.normal(0, 0.03, (6, 5, units))
+        tokens = rng.integers(30, 500, units).astype(float)
+        made = Sample("text", "300 documents", dict(zip(rows, losses, strict=True)), tokens, 1, {})
+        effects = estimates.contrasts(made, asked, estimates.pooled(made.seed_means))
+        low, high = effects.interval(level).T
+        hits += bool(np.all((low < 0) & (high > 0)))
+    assert hits / studies >= least
+
+
+def test_moderated_variances_are_those_of_the_prior_they_were_drawn_from() -> None:
+    """Variances of four degrees drawn from a scaled inverse chi-square: both numbers come back."""
+    rng = np.random.default_rng(15)
+    prior_df, prior, df = 8.0, 0.02, 4
+    true = prior * prior_df / rng.chisquare(prior_df, 20_000)
+    seen = true * rng.chisquare(df, len(true)) / df
+    found = moderated.moderated(seen, df)
+    assert found.df == pytest.approx(prior_df + df, rel=0.1)
+    drawn = np.asarray(found.variance)
+    assert np.mean((drawn - true) ** 2) < 0.5 * np.mean((seen - true) ** 2)
+    # t values of no effect have the distribution that the degrees say
+    t = rng.normal(0, np.sqrt(true)) / np.sqrt(drawn)
+    assert np.mean(np.abs(t) > stats.t.ppf(0.975, found.df)) == pytest.approx(0.05, abs=0.005)
+
+
+def test_equal_variances_are_drawn_to_one() -> None:
+    found = moderated.moderated(np.full(8, 0.3), 4)
+    assert found.df > 1e5
+    assert np.ptp(found.variance) < 1e-6
+
+
 def test_the_bootstrap_interval_covers_too_and_agrees_with_the_t_interval() -> None:
     rng, hits = np.random.default_rng(10), 0
     for _ in range(DRAWS):
@@ -280,7 +350,7 @@ def test_the_bootstrap_interval_covers_too_and_agrees_with_the_t_interval() -> N
         hits += low < -0.1 < high
     assert 0.93 <= hits / DRAWS <= 0.97
     made = sample(rng, 1, 400)
-    drawn = comparisons.Text.of(made).draws
+    drawn = comparisons.Text.of(made, 1.05).draws
     theirs = paired.expanded_interval(drawn["A-B-C"] - drawn["B-A-C"], 400)
     assert of_pair(made).interval()[0] == pytest.approx(theirs, abs=0.003)
 

@@ -1,6 +1,7 @@
 """The configuration: shipped studies, one source of truth for settings, and every fault told."""
 
 import copy
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -430,33 +431,45 @@ def test_bf16_weights_are_not_multiplied_in_another_arithmetic(compute):
         build({**narrow, "compute": compute})
 
 
-def test_declared_contrasts_reach_the_findings():
-    made = build(changed("comparisons", {"pairs": "all", "contrasts": [["P-Q", "Q-P"]]}))
-    assert made.comparison_flags() == ["--pairs=all", "--contrasts", "P-Q,Q-P"]
-    assert build(SMOKE).comparison_flags() == ["--pairs=same-stages"]
+def contrasts(over, under, **more):
+    return {"contrasts": {"swap": {"over": over, "under": under, **more}}}
+
+
+def test_what_is_compared_reaches_the_findings():
+    made = build(changed("comparisons", {"pairs": "all", **contrasts(["P-Q"], [["Q-P"]])}))
+    (flag,) = made.comparison_flags()
+    told = json.loads(flag.removeprefix("--comparisons="))
+    assert (told["pairs"], told["bound"], told["weighting"]) == ("all", 1.05, "tokens")
+    expected = {"over": [["P-Q"]], "under": [["Q-P"]], "expect": "open"}
+    assert told["contrasts"] == {"swap": expected}
 
 
 @pytest.mark.parametrize(
-    ("contrast", "words"),
+    ("entry", "words"),
     [
-        (["P-Q"], r"comparisons\.contrasts: .* is not two rows"),
-        (["P-Q", "P-Q"], r"comparisons\.contrasts: .* is not two rows"),
-        (["P-Q", "P.none"], r"comparisons\.contrasts: 'P\.none' is not defined"),
+        (contrasts(["P-Q"], []), r"under: \[\] needs this many entries at least: 1"),
+        (contrasts(["P-Q"], ["P-Q"]), r"'swap' divides rows by themselves"),
+        (contrasts(["P-Q", "P"], ["Q-P"]), r"'swap' has 2 terms over 1"),
+        (contrasts(["P-Q"], ["P.none"]), r"contrasts\.swap: 'P\.none' is not defined"),
+        (contrasts(["P-Q"], ["Q-P"], expect="less"), r"expect: 'less' is not known"),
+        ({"contrasts": {f"c{n}": {"over": ["P"], "under": ["Q"]} for n in range(9)}}, "at most 8"),
+        ({"text": "openbookqa"}, r"comparisons\.text: 'openbookqa' is not"),
+        ({"bound": 1.0}, r"bound: 1\.0 must be greater than 1"),
     ],
 )
-def test_a_contrast_is_of_two_rows_of_the_study(contrast, words):
+def test_a_comparison_is_of_what_the_study_has(entry, words):
     with pytest.raises(HarnessError, match=words):
-        build(changed("comparisons", {"contrasts": [contrast]}))
+        build(changed("comparisons", entry))
 
 
 def test_a_contrast_is_of_rows_that_can_exist():
     study = changed("stages.KD.on_quantized", "refuse")
-    with pytest.raises(HarnessError, match=r"comparisons\.contrasts: 'Q-KD' cannot exist"):
-        build({**study, "comparisons": {"contrasts": [["KD-Q", "Q-KD"]]}})
+    with pytest.raises(HarnessError, match=r"contrasts\.swap: 'Q-KD' cannot exist"):
+        build({**study, "comparisons": contrasts(["KD-Q"], ["Q-KD"])})
 
 
 def test_a_contrast_is_of_rows_of_one_arm():
-    arms = changed("orderings", {"one": ["P", "KD"], "other": ["Q", "KD"]})
-    build({**arms, "comparisons": {"contrasts": [["Q", "KD"]]}})
-    with pytest.raises(HarnessError, match=r"comparisons\.contrasts: .* are of different arms"):
-        build({**arms, "comparisons": {"contrasts": [["P", "Q"]]}})
+    arms = changed("orderings", {"one": ["P", "Q"], "other": ["KD", "Q"]})
+    build({**arms, "comparisons": contrasts(["Q"], ["KD"])})
+    with pytest.raises(HarnessError, match=r"contrasts\.swap: .* are of different arms"):
+        build({**arms, "comparisons": contrasts(["P"], ["KD"])})

@@ -9,7 +9,7 @@ import vl_convert
 TEXT = "alpaca"
 WIDTH, ROW = 440, 30  # pixels: of the plot, of one order
 PADDING = {"left": 96, "top": 42, "right": 166, "bottom": 30}
-ENDS, TICKS = (1.0, 1.35), (1.0, 1.1, 1.2, 1.3)  # of the axis
+ENDS, TICKS = (1.0, 1.45), (1.0, 1.1, 1.2, 1.3, 1.4)  # of the axis
 INK, PAPER, MARK, GRID = "#1f2328", "#ffffff", "#2f81f7", "#d1d9e0"
 # follows the reader's theme: paper and ink change places
 DARK = (

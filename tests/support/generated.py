@@ -2,11 +2,13 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the benchmarks
 
+import claims
 import forest
 import methods_table
 import performance
@@ -19,6 +21,7 @@ PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("docs/map.md", tree.write),
     ("docs/methods-table.md", methods_table.write),
     *performance.pages(),
+    *((name, partial(claims.written, name)) for name in claims.PAGES),
 )
 
 

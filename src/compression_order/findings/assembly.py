@@ -15,14 +15,14 @@ from compression_order.findings import (
     flips,
     listing,
     needs,
-    predicates,
     prose,
+    simple_effects,
+    trainings,
 )
 from compression_order.findings.comparisons import Asked, Labelled, Tested, Text
 from compression_order.findings.controls import Token
 from compression_order.findings.flips import Answers
 from compression_order.findings.listing import SHORT, SHORT_PRIMARY, Entry, Numbers
-from compression_order.findings.wanted import Wanted
 from compression_order.orderings import Orders
 from compression_order.results import guards, scores
 from compression_order.results.guards import Records
@@ -31,6 +31,7 @@ from compression_order.results.readings import Task
 from compression_order.results.request import Asked as Request
 from compression_order.statistics import multiplicity
 from compression_order.statistics.estimates import Sample
+from compression_order.study.settings import Comparisons
 
 NOT_HERE = "not in this study"
 NOT_ASKED = "not asked for: a study file asks with `comparisons: {pairs: all}`"
@@ -54,7 +55,7 @@ class Arm:
     unfit: Mapping[str, str]
     known: Mapping[str, Token]
     published: Published | None
-    wanted: Wanted
+    wanted: Comparisons
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -78,6 +79,11 @@ class Arm:
         tasks = self.records[orderings.BASE][0].tasks
         return {task: flips.read(task, fit, self.records) for task in tasks}
 
+    @property
+    def primary(self) -> str | None:
+        """The text that decides."""
+        return self.wanted.text or scores.primary_text(self.records[orderings.BASE][0])
+
     def most(self, primary: bool = False) -> int:
         """Comparisons of every two rows up to which all are listed."""
         if self.wanted.all_pairs:
@@ -91,7 +97,7 @@ def analysis(
     records: Records,
     arms: Mapping[str, Sequence[str]],
     published: Published | None,
-    wanted: Wanted,
+    wanted: Comparisons,
 ) -> Entry:
     """Everything that analysis.json holds.
 
@@ -115,7 +121,9 @@ def analysis(
         "seeds": seeds,
         "intervals_over": "text" if len(seeds) == 1 else "text and seeds",
         "level": 1 - multiplicity.ALPHA,
-        "primary_text": scores.primary_text(records[orderings.BASE][0]),
+        "primary_text": wanted.text or scores.primary_text(records[orderings.BASE][0]),
+        "weighting": wanted.weighting,
+        "bound": wanted.bound,
         "refused": [row for row in rows if row not in records],
         "guards": {row: texts for row, texts in guards.findings(records).items() if texts},
         "stages": {
@@ -129,7 +137,7 @@ def analysis(
 def of_arm(arm: Arm) -> Entry:
     """Perplexity on every text, every question set, and comparisons without rows in the study."""
     base = arm.records[orderings.BASE][0]
-    primary = scores.primary_text(base)
+    primary = arm.primary
     first = OfText.of(primary, arm, None) if primary else None
     texts = {
         text: (first if first and text == primary else OfText.of(text, arm, first)).families()
@@ -160,8 +168,18 @@ class OfText:
     @classmethod
     def of(cls, text: str, arm: Arm, primary: "OfText | None") -> "OfText":
         """Take the losses of the arm's rows."""
-        sample = comparisons.sample_of(text, arm.rows, arm.records, arm.unfit)
-        return cls(Text.of(sample), arm, primary)
+        return cls(cls._weighted(text, arm, True), arm, primary)
+
+    @staticmethod
+    def _weighted(text: str, arm: Arm, as_wanted: bool) -> Text:
+        by_tokens = (arm.wanted.weighting == "tokens") == as_wanted
+        sample = comparisons.sample_of(text, arm.rows, arm.records, arm.unfit, by_tokens)
+        return Text.of(sample, arm.wanted.bound)
+
+    @cached_property
+    def otherwise(self) -> Text:
+        """The same losses with the other weighting of documents."""
+        return self._weighted(self.text.sample.text, self.arm, False)
 
     @cached_property
     def pairs(self) -> list[Tested | None]:
@@ -182,6 +200,25 @@ class OfText:
         """A family of contrasts that are given one by one."""
         return self.family(self.tested(self.text.asked(asked)))
 
+    def sensitive(self, asked: Sequence[Labelled]) -> Entry | str:
+        """A family whose verdicts stand beside those of other estimates.
+
+        `beside`: with the other weighting of documents; with moderated variances over seeds.
+        """
+        tested = self.tested(self.text.asked(asked))
+        if tested is None:
+            return NOT_HERE
+        others = {"weighting": self.otherwise.tested(self.otherwise.asked(asked))}
+        if tested.effects.seed_sd is not None:
+            others["moderated"] = self.text.moderated(self.text.asked(asked))
+        family = self.family(tested)
+        assert not isinstance(family, str)
+        family["entries"] = [
+            {**entry, "beside": {name: its.brief(nth) for name, its in others.items()}}
+            for nth, entry in enumerate(family["entries"])
+        ]
+        return family
+
     def families(self) -> Entry:
         """All families on the text."""
         arm, sample, rows = self.arm, self.text.sample, self.text.rows
@@ -194,15 +231,30 @@ class OfText:
             "tokens_a_unit": sample.tokens,
             "left_out": dict(sample.left_out),
             "rows": {row: _row(sample, row) for row in rows},
-            "full_orders": [self._full(nth, orders) for nth, orders in enumerate(arm.full)],
+            "trainings": self.named(trainings.manipulations(rows, arm.known)),
+            "full_orders": self._full_orders(),
             "smaller_orders": [self._smaller(orders) for orders in arm.smaller],
             "all_rows": every or NOT_ASKED,
-            "contrasts": self.named(comparisons.declared(arm.wanted.contrasts, rows)),
+            "contrasts": self.sensitive(comparisons.declared(arm.wanted.contrasts, rows)),
             "commutators": self.named(self._commutators()),
             "controls": self.named(controls.asked(rows, arm.known)),
             "equal_budget": self.family(self.tested(self._equal_budget())),
             "weaker_first": cells,
         }
+
+    def _full_orders(self) -> list[Entry]:
+        """The orders at full compression, with what the effects of pruning may be called."""
+        found = [self._full(nth, orders) for nth, orders in enumerate(self.arm.full)]
+        bare = {
+            token: control
+            for why, token, control in controls.twins(self.arm.known)
+            if why == controls.RECOVERY
+        }
+        known = self.arm.known.values()
+        recovering = {its.token for its in known if its.kind == "prune" and its.trained}
+        for entry in found:
+            simple_effects.name_causes(entry, found, bare, recovering)
+        return found
 
     def _full(self, nth: int, orders: Orders) -> Entry:
         """All families of comparisons between orders of the same stages at full compression."""
@@ -221,9 +273,11 @@ class OfText:
                 if tested and there and self.primary
                 else None
             ),
-            "main_effects": self.named(comparisons.positions(orders, rows)),
-            "predicates": self.named(predicates.asked(rows, arm.kinds)),
-            "gaps": predicates.gaps(text.sample, rows, arm.kinds, text.draws, arm.published),
+            "bytes": [arm.records[row][0].bytes for row in rows],
+            "trained_on": trainings.needed(rows, arm.known),
+            "simple_effects": self.sensitive(simple_effects.asked(rows, arm.kinds)),
+            "teachers_part": self.named(trainings.teachers_part(rows, text.rows, arm.known)),
+            "gaps": simple_effects.gaps(text.sample, rows, arm.kinds, text.draws, arm.published),
             "power": needs.of_text(text.sample, tested.effects) if tested else None,
         }
 
@@ -292,7 +346,8 @@ def of_task(base: Task, task: str, arm: Arm) -> Entry:
         power = needs.of_task(base, found.either)
         return {"stages": list(orders.stages), **family, "power": power}
 
-    declared = answers.numbered(arm.wanted.contrasts)
+    plain = [its.over[0] + its.under[0] for its in arm.wanted.contrasts.values() if its.is_pair]
+    declared = answers.numbered(plain)
     return {
         "questions": len(base.correct),
         "chance": base.chance,
@@ -312,7 +367,7 @@ def of_task(base: Task, task: str, arm: Arm) -> Entry:
     }
 
 
-def write(asked: Request, wanted: Wanted, json: Path, markdown: Path) -> None:
+def write(asked: Request, wanted: Comparisons, json: Path, markdown: Path) -> None:
     """Write every comparison of a study, and the same in sentences.
 
     Args:

@@ -3,21 +3,23 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import permutations
 
 import numpy as np
+import scipy  # its parts are imported at first use
 
 from compression_order import orderings
 from compression_order.findings import listing
 from compression_order.findings.listing import Entries, Entry, Numbers
-from compression_order.orderings import Orders
 from compression_order.results.guards import Records
-from compression_order.statistics import estimates, multiplicity, paired
+from compression_order.statistics import estimates, moderated, multiplicity, paired
 from compression_order.statistics.estimates import Coefficients, Effects, Matrix, Sample, Spread
-from compression_order.statistics.multiplicity import Verdicts
+from compression_order.statistics.multiplicity import Bools, Verdicts
 from compression_order.statistics.paired import Array
+from compression_order.study.settings import Contrast
 
 DRAWS = 2000  # of the bootstrap
+
+_ROUNDING = 1e-9  # of coefficients that sum to zero
 
 Labelled = tuple[Entry, Coefficients]  # names of a comparison, and its contrast
 
@@ -91,7 +93,40 @@ class Tested:
             "sd_units": float(its.unit_sd[nth]),
             "sd_seeds": None if its.seed_sd is None else float(its.seed_sd[nth]),
             **verdicts.of(nth),
+            "equal": bool(self.equal[nth]),
+            **self._certainty(nth),
             **dict(zip(("interval", "simultaneous", "bootstrap_text"), ends, strict=True)),
+        }
+
+    @cached_property
+    def equal(self) -> Bools:
+        """Whether the simultaneous interval lies within the bound: shown to be equal.
+
+        Two one-sided tests, each at half the level that an equivalence test needs (Schuirmann,
+        Journal of Pharmacokinetics and Biopharmaceutics 15, 1987): never too liberal.
+        """
+        within: Bools = np.abs(self.simultaneous).max(axis=1) < np.log(self.text.bound)
+        return within
+
+    def _certainty(self, nth: int) -> Entry:
+        """Whether every seed has the sign of a separable difference; nothing with one seed."""
+        if self.effects.seed_sd is None:
+            return {"seeds_agreeing": None, "certain": None}
+        agreeing = int(self.effects.agreeing[nth])
+        certain = bool(self.verdicts.separable[nth]) and agreeing == self.text.sample.seeds
+        return {"seeds_agreeing": agreeing, "certain": certain}
+
+    def brief(self, nth: int) -> Entry:
+        """What one comparison comes to, to stand beside another estimate of it."""
+        value, ends = self.effects.value[nth], self.simultaneous[nth]
+        with np.errstate(over="ignore"):
+            ratio, interval = float(np.exp(value)), np.exp(ends).tolist()
+        separable, equal = bool(self.verdicts.separable[nth]), bool(self.equal[nth])
+        return {
+            "ratio": ratio,
+            "simultaneous": interval,
+            "separable": separable,
+            "equal": equal,
         }
 
     def family(self, most: int) -> Entry:
@@ -118,16 +153,18 @@ class Text:
         sample: the losses.
         drawn: log perplexity of every row, the mean over seeds, in each bootstrap draw,
             [rows, draws].
+        bound: ratio up to which two perplexities count as equal.
     """
 
     sample: Sample
     drawn: Array
+    bound: float
 
     @classmethod
-    def of(cls, sample: Sample) -> "Text":
+    def of(cls, sample: Sample, bound: float) -> "Text":
         """Redraw the units of all rows at once."""
         means = sample.stacked.mean(axis=1)
-        return cls(sample, paired.bootstrap_means(means, sample.weights, DRAWS))
+        return cls(sample, paired.bootstrap_means(means, sample.weights, DRAWS), bound)
 
     @cached_property
     def rows(self) -> list[str]:
@@ -161,14 +198,23 @@ class Text:
     def spread(self, asked: Matrix) -> Spread:
         """Seed spread of each contrast, pooled over all orders of its rows' stages.
 
-        NaN where its rows are of different stages.
+        A difference between contrasts of several sets of stages has the mean spread of the sets,
+        weighted by squared coefficients, with Satterthwaite's degrees. NaN where a contrast
+        compares rows of one set with rows of another.
         """
         number, spreads = self._spreads
-        its, starts = number[asked.indices], asked.indptr[:-1]
-        least, most = np.minimum.reduceat(its, starts), np.maximum.reduceat(its, starts)
-        variance, df = np.array(spreads, dtype=np.float64)[least].T
-        same = least == most
-        return Spread(np.where(same, variance, np.nan), np.where(same, df, np.nan))
+        variance, df = np.array(spreads, dtype=np.float64).T
+        membership = scipy.sparse.csr_array(
+            (np.ones(len(number)), (np.arange(len(number)), number))
+        )
+        sums, squares = asked @ membership, asked.power(2) @ membership
+        across = np.abs(sums).max(axis=1).toarray().ravel() > _ROUNDING
+        share = squares.multiply(1 / squares.sum(axis=1)[:, None]).tocsr()
+        of_all = share @ np.nan_to_num(variance)
+        unknown = (share @ np.isnan(variance).astype(float) > 0) | across
+        with np.errstate(divide="ignore", invalid="ignore"):
+            degrees = of_all**2 / (share.power(2) @ np.nan_to_num(variance**2 / df))
+        return Spread(np.where(unknown, np.nan, of_all), np.where(unknown, np.nan, degrees))
 
     def redrawn(self, asked: Matrix) -> Array:
         """Intervals of contrasts over the bootstrap draws, [contrasts, 2]."""
@@ -181,7 +227,18 @@ class Text:
 
     def tested(self, asked: Asked) -> Tested:
         """Every comparison of a family, corrected as a whole."""
-        effects = estimates.contrasts(self.sample, asked.matrix, self.spread(asked.matrix))
+        return self._tested(asked, self.spread(asked.matrix))
+
+    def moderated(self, asked: Asked) -> Tested:
+        """The same, with the seed spread of each contrast drawn towards that of the family."""
+        own = estimates.contrasts(self.sample, asked.matrix)
+        assert own.seed_sd is not None  # only several seeds spread
+        squares = asked.matrix.power(2).sum(axis=1)
+        drawn = moderated.moderated(own.seed_sd**2 / squares, self.sample.seeds - 1)
+        return self._tested(asked, drawn)
+
+    def _tested(self, asked: Asked, spread: Spread) -> Tested:
+        effects = estimates.contrasts(self.sample, asked.matrix, spread)
         return Tested(self, asked, effects, multiplicity.corrected(effects.p))
 
     def asked(self, its: Sequence[Labelled]) -> Asked:
@@ -212,35 +269,14 @@ class Text:
         return self.asked_of_two(numbers[np.array(np.triu_indices(len(numbers), 1))])
 
 
-def declared(contrasts: Sequence[tuple[str, str]], available: Sequence[str]) -> list[Labelled]:
+def declared(contrasts: Mapping[str, Contrast], available: Sequence[str]) -> list[Labelled]:
     """The contrasts that a study declares, as far as their rows can be compared."""
     known = set(available)
     return [
-        ({"first": first, "second": second}, estimates.pair(first, second))
-        for first, second in contrasts
-        if {first, second} <= known
+        ({"name": name, **its.model_dump()}, estimates.geometric(its.over, its.under))
+        for name, its in contrasts.items()
+        if set(its.rows) <= known
     ]
-
-
-def positions(orders: Orders, available: Sequence[str]) -> list[Labelled]:
-    """Main effect of each stage at each position over the mean of all orders.
-
-    None unless every order of distinct stages is there, because the effects would be confounded.
-    None for two stages, whose single swap gives the same number.
-    """
-    stages = orders.stages
-    if len(set(stages)) < len(stages) or len(stages) < 3:
-        return []
-    every = [orderings.join(order) for order in permutations(stages)]
-    if not set(every) <= set(available):
-        return []
-    asked: list[Labelled] = []
-    for stage in stages:
-        for nth in range(len(stages)):
-            at = {row for row in every if orderings.split(row)[nth] == stage}
-            c = {row: (row in at) / len(at) - 1 / len(every) for row in every}
-            asked.append(({"stage": stage, "position": nth + 1}, c))
-    return asked
 
 
 def commutators(rows: Sequence[str]) -> list[Labelled]:
@@ -292,7 +328,13 @@ def comparable(rows: Sequence[str], sample: Sample) -> Iterator[str]:
     return (row for row in rows if row in sample.losses)
 
 
-def sample_of(text: str, rows: Sequence[str], records: Records, unfit: Mapping[str, str]) -> Sample:
+def sample_of(
+    text: str,
+    rows: Sequence[str],
+    records: Records,
+    unfit: Mapping[str, str],
+    by_tokens: bool = True,
+) -> Sample:
     """The losses of the rows on a text; unfit and non-finite rows are left out.
 
     Args:
@@ -300,6 +342,7 @@ def sample_of(text: str, rows: Sequence[str], records: Records, unfit: Mapping[s
         rows: to compare.
         records: of the rows.
         unfit: row -> why it cannot be compared on anything.
+        by_tokens: whether a unit counts its scored tokens, or as much as any other.
     """
     entry = records[orderings.BASE][0].perplexity[text]
     losses, left_out = dict[str, Array](), dict[str, str]()
@@ -316,7 +359,7 @@ def sample_of(text: str, rows: Sequence[str], records: Records, unfit: Mapping[s
         text=text,
         units=f"{len(entry.losses)} {entry.protocol}",
         losses=losses,
-        weights=entry.weights,
+        weights=entry.counts if by_tokens else np.ones_like(entry.counts),
         tokens=entry.tokens / len(entry.losses),
         left_out=left_out,
     )

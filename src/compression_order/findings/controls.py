@@ -21,6 +21,7 @@ from compression_order.findings.listing import Numbers
 from compression_order.results.guards import Records
 from compression_order.statistics import estimates
 
+RECOVERY = "recovery"  # what a pruning without training leaves out
 UNKNOWN = "unknown"  # kind of a method that this version does not know
 
 
@@ -112,7 +113,7 @@ def _control(token: Token, other: Token) -> str | None:
     """What `other` leaves out of `token`, if `other` is its control."""
     same = (token.kind, token.method) == (other.kind, other.method)
     if same and token.kind == "prune" and token.trained and not other.trained:
-        return "recovery" if token.untrained == other.untrained else None
+        return RECOVERY if token.untrained == other.untrained else None
     if token.kind != "distill" or not token.settings.get("alpha"):
         return None
     if same and other.settings.get("alpha") == 0 and token.teachless == other.teachless:
@@ -129,7 +130,7 @@ def asked(rows: Sequence[str], known: Mapping[str, Token]) -> list[Labelled]:
     for leaves_out, token, control in twins(known):
         for row in rows:
             parts = orderings.split(row)
-            other = orderings.join([control if part == token else part for part in parts])
+            other = orderings.replaced(row, token, control)
             if token in parts and other in there:
                 label = {"leaves_out": leaves_out, "with": row, "control": other}
                 budgets = [budget(row, known), budget(other, known)]

@@ -62,7 +62,7 @@ class Answers:
         numbers = np.array([self.place[row] for row in rows if row in self.place], dtype=np.intp)
         return numbers[np.array(np.triu_indices(len(numbers), 1))]
 
-    def numbered(self, pairs: Sequence[tuple[str, str]]) -> Numbers:
+    def numbered(self, pairs: Sequence[Sequence[str]]) -> Numbers:
         """The numbers of those pairs of rows of which both were asked, [2, pairs]."""
         place = self.place
         found = [(place[a], place[b]) for a, b in pairs if a in place and b in place]

@@ -5,9 +5,10 @@ from typing import Any
 
 from compression_order.common import writing
 from compression_order.common.writing import grid
-from compression_order.findings import prose_orders, wording
+from compression_order.findings import prose_effects, prose_orders, wording
 
 Entry = Mapping[str, Any]
+COUNTS = {"tokens": "its scored tokens", "documents": "as much as any other"}
 
 
 def page(analysis: Entry) -> str:
@@ -33,7 +34,10 @@ def scope(analysis: Entry) -> str:
         "Every statement rests on an interval in `analysis.json`; `docs/statistics.md` says how "
         "each is made. Ratios are of perplexity, paired over the same tokens. Intervals hold "
         "together at 95% over all comparisons of their family, and *separable* means that a tie "
-        "lies outside."
+        "lies outside, *equal* that the interval lies within "
+        f"{1 / analysis['bound']:.3f} to {analysis['bound']:g}. Neither is no finding. A document "
+        f"counts {COUNTS[analysis['weighting']]}. The texts are held out from the training here, "
+        "not from that of the model. Every conclusion is about this model, at these strengths."
     )
     if len(seeds) == 1:
         return (
@@ -47,12 +51,18 @@ def scope(analysis: Entry) -> str:
 def of_arm(arm: Entry, primary: str, seeds: int) -> Iterator[str]:
     """Describe perplexity in one arm: the primary text in full, each other text in one line."""
     text = arm["perplexity"][primary]
+    yield "## Does training help?"
+    yield from prose_effects.trainings(text["trainings"])
+    if isinstance(text["contrasts"], Mapping):
+        yield "## Primary contrasts"
+        yield prose_effects.contrasts(text["contrasts"])
     yield "## Does the order matter?"
     if not text["full_orders"]:
         yield "No stages of this study have two orders, so orders cannot be compared."
     for nth, orders in enumerate(text["full_orders"]):
         title = f"Orders of {writing.listed(orders['stages'])}, perplexity on {primary}"
-        yield from prose_orders.separation(orders, f"{title} ({text['units']})")
+        unclear = prose_effects.unclear(orders, text["trainings"])
+        yield from prose_orders.separation(orders, f"{title} ({text['units']})", unclear)
         yield from elsewhere(arm, primary, nth)
     yield f"## How sure: {'text and seeds' if seeds > 1 else 'text'}"
     yield spread(text, seeds)
@@ -63,11 +73,10 @@ def of_arm(arm: Entry, primary: str, seeds: int) -> Iterator[str]:
     yield "## Order analysis"
     for orders in text["full_orders"]:
         yield f"Orders of {writing.listed(orders['stages'])}:"
-        yield prose_orders.positions(orders)
-        yield "\n".join(prose_orders.predicates(orders))
+        yield prose_effects.effects(orders)
+        yield prose_effects.teachers_part(orders)
+        yield "\n".join(prose_orders.gaps(orders))
         yield budgets(orders)
-    if isinstance(text["contrasts"], Mapping):
-        yield prose_orders.contrasts(text["contrasts"])
     yield prose_orders.commutators(text["commutators"])
     yield prose_orders.weaker_first(text["weaker_first"])
     yield "## Controls and equal budgets"

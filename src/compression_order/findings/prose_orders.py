@@ -1,4 +1,4 @@
-"""The parts of findings.md about orders, predicates and controls, on one text."""
+"""The parts of findings.md about orders, swaps and controls, on one text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,6 +8,8 @@ from compression_order.common.writing import grid
 from compression_order.findings import wording
 
 Entry = Mapping[str, Any]
+MIB = 2**20
+LIKE_SIZE = 1.01  # models whose sizes differ by less are ranked
 MATRIX = 24  # orders that a matrix can show: those of four stages
 NAMED = 10  # orders that a sentence names where there are more
 NO_KL = (
@@ -17,16 +19,22 @@ NO_KL = (
 )
 
 
-def separation(orders: Entry, title: str) -> Iterator[str]:
-    """State whether orders of the same stages differ and which is best, with the matrix."""
+def separation(orders: Entry, title: str, unclear: str) -> Iterator[str]:
+    """State whether orders of the same stages differ and which is best, with the matrix.
+
+    Args:
+        orders: as analysis.json holds them.
+        title: of the paragraph.
+        unclear: why a difference may not be one of order; empty: it is.
+    """
     family = orders["pairs"]
     if isinstance(family, str):
         yield f"{title}: {family}, fewer than two orders can be compared."
         return
     entries = [wording.upwards(entry) for entry in family["entries"]]
-    yield f"**{title}: {wording.share_separable(family)}.** {_whether(entries)}"
+    yield f"**{title}: {wording.share_separable(family)}.** {_whether(entries, unclear)}"
     ascending = orders["ascending"]
-    yield _best(ascending, entries)
+    yield _sizes(orders) or _best(ascending, entries)
     by_holm = family["holm_only"]
     if by_holm:
         yield (
@@ -39,14 +47,30 @@ def separation(orders: Entry, title: str) -> Iterator[str]:
         yield _ladder(ascending, entries)
 
 
-def _whether(entries: Sequence[Entry]) -> str:
+def _sizes(orders: Entry) -> str:
+    """Say that models of unequal size are not ranked; nothing where they are equal."""
+    least, most = min(orders["bytes"]), max(orders["bytes"])
+    if most <= LIKE_SIZE * least:
+        return ""
+    return (
+        f"These models take {least / MIB:,.1f} to {most / MIB:,.1f} MiB: orders of unequal size "
+        "are compared here, not ranked."
+    )
+
+
+def _whether(entries: Sequence[Entry], unclear: str) -> str:
     """Headline: the order matters, or the largest effect that it can still have."""
+    if entries and all(entry["equal"] for entry in entries):
+        return "On this text all these orders are equal within the bound."
     found = [entry for entry in entries if entry["separable"]]
     if found:
         most = max(found, key=lambda entry: float(entry["log_ratio"]))
+        headline = "These orders differ" if unclear else "The order matters"
+        beside = f" This is not called an effect of order: {unclear}." if unclear else ""
         return (
-            f"The order matters on this text: {most['first']} has {wording.times(most['ratio'])} "
+            f"{headline} on this text: {most['first']} has {wording.times(most['ratio'])} "
             f"times the perplexity of {most['second']} ({wording.between(most['simultaneous'])})."
+            f"{beside}"
         )
     ends = [end for entry in entries for end in wording.upwards(entry)["simultaneous"]]
     if any(end is None for end in ends):
@@ -105,31 +129,6 @@ def _cell(entry: Entry) -> str:
     return f"{told} ({wording.between(entry['simultaneous'])})"
 
 
-def positions(orders: Entry) -> str:
-    """Main effect of each stage by position."""
-    family = orders["main_effects"]
-    if len(orders["stages"]) < 3:
-        return ""
-    if isinstance(family, str):
-        return "Main effects by position: not in this study, which lacks some of the orders."
-    lines = [["stage", "position", "perplexity over the mean of all orders", "verdict"]]
-    for entry in family["entries"]:
-        ratio = f"{wording.times(entry['ratio'])} ({wording.between(entry['simultaneous'])})"
-        lines.append([entry["stage"], str(entry["position"]), ratio, wording.verdict(entry)])
-    told = wording.share_separable(family, "main effect")
-    return f"By position, {told} from no effect.\n\n{grid(lines)}"
-
-
-def contrasts(family: Entry) -> str:
-    """Describe the contrasts that the study declares, which are a family of their own."""
-    lines = [["first", "second", "first over second", "verdict"]]
-    for entry in family["entries"]:
-        ratio = f"{wording.times(entry['ratio'])} ({wording.between(entry['simultaneous'])})"
-        lines.append([entry["first"], entry["second"], ratio, wording.verdict(entry)])
-    told = wording.share_separable(family, "declared contrast")
-    return f"Of the comparisons that the study file declares, {told}.\n\n{grid(lines)}"
-
-
 def commutators(family: Entry | str) -> str:
     """Describe the effect of swapping two neighbouring stages."""
     if isinstance(family, str):
@@ -150,18 +149,8 @@ def commutators(family: Entry | str) -> str:
     )
 
 
-def predicates(orders: Entry) -> Iterator[str]:
-    """Describe the two predicates, each alone and with the other held fixed, and their gaps."""
-    family = orders["predicates"]
-    if isinstance(family, str):
-        yield f"- *Prune after quantize*, *train after quantize*: {family}."
-        return
-    for entry in family["entries"]:
-        fixed = f", with *{entry['held_fixed']}* held fixed" if entry["held_fixed"] else ""
-        yield (
-            f"- *{entry['predicate'].capitalize()}*{fixed}: geometric mean perplexity of the "
-            f"orders that do over that of the others {wording.factor(entry)}."
-        )
+def gaps(orders: Entry) -> Iterator[str]:
+    """Describe the gap of each predicate, which a published study claims."""
     for gap in orders["gaps"]:
         yield f"- {_gap(gap)}"
 

@@ -1,53 +1,36 @@
-"""Flags that say which comparisons a study wants beside those that every study has."""
+"""The flag that says what a study's findings compare."""
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
 
+from compression_order.common import declare
 from compression_order.common.errors import HarnessError
-
-SAME_STAGES, ALL = "same-stages", "all"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which comparisons a study wants.
-
-    Attributes:
-        all_pairs: whether every two rows of an arm are compared, and every comparison listed.
-        contrasts: declared comparisons, the first row over the second.
-    """
-
-    all_pairs: bool = False
-    contrasts: Sequence[tuple[str, str]] = ()
+from compression_order.study.settings import Comparisons
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags; `Study.comparison_flags` writes them."""
-    group = parser.add_argument_group("which comparisons")
-    group.add_argument(
-        "--pairs", choices=(SAME_STAGES, ALL), default=SAME_STAGES,
-        help="same-stages = every two orders of the same stages; all = every two rows too "
-        "(default: same-stages)",
-    )  # fmt: skip
-    group.add_argument(
-        "--contrasts", nargs="*", default=[], metavar="FIRST,SECOND",
-        help="comparisons of two rows, corrected as a family of their own (default: none)",
+    """The flag; `Study.comparison_flags` writes it."""
+    parser.add_argument(
+        "--comparisons", default="{}", metavar="JSON",
+        help="the section `comparisons` of a study file, as JSON (default: {}, every default)",
     )  # fmt: skip
 
 
-def read(args: argparse.Namespace) -> Wanted:
-    """Read the flags.
+def read(args: argparse.Namespace) -> Comparisons:
+    """Read the flag.
 
     Raises:
-        HarnessError: a contrast that is not of two rows of the study.
+        HarnessError: it is no such section, or a contrast names a row that --rows does not.
     """
-    contrasts = []
-    for contrast in args.contrasts:
-        first, _, second = contrast.partition(",")
-        if first not in args.rows or second not in args.rows or first == second:
+    try:
+        told = json.loads(args.comparisons)
+    except json.JSONDecodeError as fault:
+        raise HarnessError(f"--comparisons is not JSON ({fault}); correct it") from None
+    wanted = declare.checked(Comparisons, told, "--comparisons")
+    for name, contrast in wanted.contrasts.items():
+        absent = [row for row in contrast.rows if row not in args.rows]
+        if absent:
             raise HarnessError(
-                f"--contrasts {contrast!r} is not two rows of --rows, joined by a comma; correct it"
+                f"--comparisons: contrasts.{name}: {absent[0]!r} is not one of --rows; correct it"
             )
-        contrasts.append((first, second))
-    return Wanted(args.pairs == ALL, contrasts)
+    return wanted

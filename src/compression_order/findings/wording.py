@@ -26,8 +26,11 @@ def between(interval: Sequence[float | None]) -> str:
 
 
 def verdict(entry: Entry) -> str:
-    """The two words of the matrix."""
-    return "separable" if entry["separable"] else "not separable"
+    """Separable; equal, where the interval lies within the bound; or neither."""
+    if entry["separable"]:
+        seeds = "" if entry.get("certain") in (None, True) else ", seeds disagree"
+        return f"separable{seeds}"
+    return "equal" if entry.get("equal") else "not separable"
 
 
 def factor(entry: Entry) -> str:

@@ -35,12 +35,17 @@ class Measured:
 
 @dataclass(frozen=True)
 class Perplexity:
-    """Losses (mean nats per token) and weights of the units of one text."""
+    """Losses (mean nats per token) of the units of one text.
+
+    `weights` are those of the protocol: tokens of a window, one of a document. `counts` are the
+    scored tokens of each unit.
+    """
 
     protocol: str
     sample: str
     losses: Array
     weights: Array
+    counts: Array
     value: float
     tokens: float  # that were scored
     compute: str  # what the products of the model were made in
@@ -231,7 +236,7 @@ def read_perplexity(path: Path, entry: Any, text: str) -> Perplexity:
     sample, tokens = _sample(path, entry, text), float(np.sum(counts))
     # records from before studies named their arithmetic are of bf16
     compute = str(entry.get("compute", arithmetic.BF16))
-    return Perplexity(protocol, sample, losses, weights, value, tokens, compute)
+    return Perplexity(protocol, sample, losses, weights, counts, value, tokens, compute)
 
 
 def read_task(path: Path, entry: Any, task: str) -> Task:

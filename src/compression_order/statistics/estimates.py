@@ -8,15 +8,14 @@ weighted means over units.
 Seeds and units are crossed: every seed scores the same units. Under d_si = m + a_s + b_i + e_si
 the variance of the estimate is
 
-    V = V_seed + V_unit - V_both,
+    V = V_seed + V_unit,
 
-with V_seed = var_s(d_s.) / S, V_unit the squared standard error of the unit means d_.i
-(`paired.mean_se`), and V_both the part that the first two both hold, that of the residuals
-d_si - d_s. - d_.i + d_.. : the unbiased estimate of crossed random effects (Searle, Casella and
-McCulloch, Variance Components, 1992, chapter 4), which is also two-way clustering (Cameron,
-Gelbach and Miller, "Robust Inference With Multiway Clustering", JBES 29, 2011). It is never
-taken to be less than V_seed or V_unit. Degrees of freedom are Satterthwaite's. A bootstrap over
-a few seeds is not used: three redrawn seeds spread sqrt(2/3) times too little.
+with V_seed = var_s(d_s.) / S and V_unit the squared standard error of the unit means d_.i
+(`paired.mean_se`). Both hold the variance of e_si, which the unbiased estimate of crossed random
+effects (Searle, Casella and McCulloch, Variance Components, 1992, chapter 4) counts once: with few
+seeds that correction is as uncertain as it is small, and intervals without it are never too
+narrow. Degrees of freedom are Satterthwaite's. Seeds are never bootstrapped: three redrawn seeds
+spread sqrt(2/3) times too little.
 
 Three seeds alone would leave two degrees of freedom. Orders of the same stages are therefore
 assumed to spread equally over seeds, and V_seed is pooled over them: the interaction mean
@@ -101,7 +100,7 @@ class Effects:
 
     `se` holds seeds and units where there are several seeds, units alone with one; `unit_se` is
     over text alone. `unit_sd` is the standard deviation of d_.i and `seed_sd` that of d_s., None
-    with one seed.
+    with one seed. `agreeing` counts the seeds whose own estimate has the sign of the whole.
     """
 
     value: Array
@@ -110,6 +109,7 @@ class Effects:
     unit_se: Array
     unit_sd: Array
     seed_sd: Array | None
+    agreeing: NDArray[np.intp]
 
     @property
     def p(self) -> Array:
@@ -187,7 +187,7 @@ def contrasts(sample: Sample, asked: Matrix, spread: Spread | None = None) -> Ef
     parts = [
         _contrasts(sample, asked[part], Spread(variance[part], df[part])) for part in blocks(count)
     ]
-    names = ("value", "se", "df", "unit_se", "unit_sd")
+    names = ("value", "se", "df", "unit_se", "unit_sd", "agreeing")
     joined = {name: np.concatenate([getattr(its, name) for its in parts]) for name in names}
     several = [its.seed_sd for its in parts if its.seed_sd is not None]
     return Effects(**joined, seed_sd=np.concatenate(several) if several else None)
@@ -199,23 +199,44 @@ def _contrasts(sample: Sample, asked: Matrix, spread: Spread) -> Effects:
     d = (asked @ sample.stacked.reshape(rows, -1)).reshape(-1, seeds, units)
     value, unit_se = paired.means_and_errors(d.mean(axis=1), w)
     unit_sd = unit_se * math.sqrt(units)
-    if seeds == 1 or units == 1:  # one unit: the errors are NaN
-        return Effects(value, unit_se, np.full(len(d), units - 1.0), unit_se, unit_sd, None)
     means = d @ w / w.sum()
+    agreeing = (np.sign(means) == np.sign(value)[:, None]).sum(axis=1)
+    if seeds == 1 or units == 1:  # one unit: the errors are NaN
+        df = np.full(len(d), units - 1.0)
+        return Effects(value, unit_se, df, unit_se, unit_sd, None, agreeing)
     squares = asked.power(2).sum(axis=1)
     of_own_seeds = np.var(means, axis=1, ddof=1)
     pooled_too = ~np.isnan(spread.variance)
     used = np.where(pooled_too, spread.variance, of_own_seeds / squares)
     used_df = np.where(pooled_too, spread.df, seeds - 1)
     of_seeds, of_units = used * squares / seeds, unit_se**2
-    residual = d - means[:, :, None] - d.mean(axis=1)[:, None] + value[:, None, None]
-    both = ((w * residual) ** 2).sum(axis=(1, 2)) * units / (units - 1)
-    both = both / w.sum() ** 2 / (seeds * (seeds - 1))
-    variance = np.maximum(np.maximum(of_seeds + of_units - both, of_seeds), of_units)
+    variance = of_seeds + of_units
     parts = of_seeds**2 / used_df + of_units**2 / (units - 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         df = np.where(parts > 0, variance**2 / parts, math.inf)
-    return Effects(value, np.sqrt(variance), df, unit_se, unit_sd, np.sqrt(of_own_seeds))
+    own_sd = np.sqrt(of_own_seeds)
+    return Effects(value, np.sqrt(variance), df, unit_se, unit_sd, own_sd, agreeing)
+
+
+def geometric(over: Sequence[Sequence[str]], under: Sequence[Sequence[str]]) -> dict[str, float]:
+    """The contrast of a product of geometric means over another one.
+
+    Args:
+        over: groups of rows; the product of the groups' geometric mean perplexities stands above.
+        under: as many groups.
+    """
+    found: dict[str, float] = {}
+    for sign, groups in ((1.0, over), (-1.0, under)):
+        for group in groups:
+            for row in group:
+                found[row] = found.get(row, 0.0) + sign / len(group)
+    return found
+
+
+def less(one: Coefficients, other: Coefficients) -> dict[str, float]:
+    """The difference of two contrasts, which is the ratio of their ratios."""
+    rows = dict.fromkeys([*one, *other])
+    return {row: one.get(row, 0.0) - other.get(row, 0.0) for row in rows}
 
 
 def pair(first: str, second: str) -> dict[str, float]:

@@ -59,21 +59,31 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
+# what a file laid over a study may leave out of it with null: entries, and the whole where true
+_OPTIONAL = {
+    ("evaluations", "tasks"): False,
+    ("evaluations", "hub_tasks"): False,
+    ("comparisons", "contrasts"): True,
+}
+
+
 def _asked(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Drop the question sets whose count is null.
+    """Drop the question sets whose count is null, and contrasts that are null as a whole.
 
     A file laid over another can add keys but not remove one. Elsewhere null is a fault.
     """
-    evaluations = config.get("evaluations")
-    if not isinstance(evaluations, Mapping):
-        return config
-    kept = {
-        key: {name: count for name, count in value.items() if count is not None}
-        if key in ("tasks", "hub_tasks") and isinstance(value, Mapping)
-        else value
-        for key, value in evaluations.items()
-    }
-    return {**config, "evaluations": kept}
+    found = dict(config)
+    for (section, key), whole in _OPTIONAL.items():
+        inside = found.get(section)
+        if not isinstance(inside, Mapping) or key not in inside:
+            continue
+        value = inside[key]
+        if value is None and whole:
+            value = {}
+        elif isinstance(value, Mapping):
+            value = {name: its for name, its in value.items() if its is not None}
+        found[section] = {**inside, key: value}
+    return found
 
 
 def build(config: Mapping[str, Any], source: str, root: Path) -> study.Study:
@@ -96,7 +106,7 @@ def build(config: Mapping[str, Any], source: str, root: Path) -> study.Study:
             _require_products(file.compute, stage)
             stage.settings.require_shareable(stage.on_quantized, f"stages.{token}.")
         planned = orderings.plan(file.orderings, stages)
-        _check_contrasts(file, planned)
+        _check_comparisons(file, planned)
     except HarnessError as fault:
         raise HarnessError(f"{source}: {fault}") from None
     return study.Study(file, stages, planned, root)
@@ -164,21 +174,25 @@ def _check_names(file: StudyFile, root: Path) -> None:
         _require(asked, chats, "judge.answers.text", "text (form alpaca or messages)")
 
 
-def _check_contrasts(file: StudyFile, planned: Plan) -> None:
-    """Refuse a declared contrast that no arm can have."""
+def _check_comparisons(file: StudyFile, planned: Plan) -> None:
+    """Refuse a primary text that is not scored, and a contrast that no arm can have."""
+    wanted = file.comparisons
+    scored = [file.splits.scored, *file.evaluations.windows]
+    if wanted.text:
+        _require(wanted.text, scored, "comparisons.text", "text that is scored")
     arms = list(planned.arms.values()) or [planned.rows]
-    for contrast in file.comparisons.contrasts:
-        for row in contrast:
-            _require(row, planned.rows, "comparisons.contrasts", "orderings")
+    for name, contrast in wanted.contrasts.items():
+        for row in contrast.rows:
+            _require(row, planned.rows, f"comparisons.contrasts.{name}", "orderings")
             if row in planned.refused:
                 raise HarnessError(
-                    f"comparisons.contrasts: {row!r} cannot exist ({planned.refused[row]}); "
-                    "leave it out"
+                    f"comparisons.contrasts.{name}: {row!r} cannot exist "
+                    f"({planned.refused[row]}); leave it out"
                 )
-        if not any(set(contrast) <= set(rows) for rows in arms):
+        if not any(set(contrast.rows) <= set(rows) for rows in arms):
             raise HarnessError(
-                f"comparisons.contrasts: {contrast!r} are of different arms, which are compared "
-                "apart; name two rows of one arm"
+                f"comparisons.contrasts.{name}: {', '.join(contrast.rows)} are of different arms, "
+                "which are compared apart; name rows of one arm"
             )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from compression_order.common.declare import Settings, fault
 
@@ -68,21 +68,88 @@ class Serving(Settings):
     warmup: Annotated[int, Field(ge=0, description="rounds before them, not timed")] = 1
 
 
-def _of_two_rows(contrasts: list[list[str]]) -> list[list[str]]:
-    seen: set[frozenset[str]] = set()
-    for contrast in contrasts:
-        rows = frozenset(contrast)
-        if len(contrast) != 2 or len(rows) < 2:
-            raise fault(f"{contrast!r} is not two rows; write two different ones, as [P-Q, Q-P]")
-        if rows in seen:
-            raise fault(f"{contrast!r} is there twice, in this order or the other; name it once")
-        seen.add(rows)
+MOST_PRIMARY = 8  # contrasts: each one more widens the intervals of all
+
+Group = Annotated[list[str], Field(min_length=1), Different]
+
+
+def _groups(value: Any) -> Any:
+    """A row that stands alone is a group of one."""
+    return [[its] if isinstance(its, str) else its for its in value]
+
+
+Groups = Annotated[list[Group], Field(min_length=1), BeforeValidator(_groups)]
+
+
+class Contrast(Settings):
+    """Perplexity of some rows over that of others, chosen before the study is run."""
+
+    over: Annotated[
+        Groups,
+        Field(
+            description="rows above the line; a list within the list is the geometric mean of its "
+            "rows, and several stand for their product"
+        ),
+    ]
+    under: Annotated[Groups, Field(description="rows below the line, as many as above")]
+    expect: Annotated[
+        Literal["lower", "higher", "equal", "open"],
+        Field(description="what the ratio is expected to be: below 1, above 1, 1, or not said"),
+    ] = "open"
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether it is one row over another."""
+        return [len(group) for group in [*self.over, *self.under]] == [1, 1]
+
+    @property
+    def rows(self) -> list[str]:
+        """Every row that it names, once."""
+        return list(dict.fromkeys(row for group in [*self.over, *self.under] for row in group))
+
+
+def _comparable(contrasts: dict[str, Contrast]) -> dict[str, Contrast]:
+    if len(contrasts) > MOST_PRIMARY:
+        raise fault(
+            f"{len(contrasts)} contrasts are too many to be called primary; choose at most "
+            f"{MOST_PRIMARY}"
+        )
+    for name, its in contrasts.items():
+        if len(its.over) != len(its.under):
+            raise fault(
+                f"{name!r} has {len(its.over)} terms over {len(its.under)}; give as many below the "
+                "line as above"
+            )
+        if its.over == its.under:
+            raise fault(f"{name!r} divides rows by themselves; name two different sets of rows")
     return contrasts
 
 
 class Comparisons(Settings):
-    """Comparisons of the findings beside those that every study has."""
+    """What the findings compare: chosen before the study is run."""
 
+    text: Annotated[
+        str,
+        Field(
+            description="the text that decides; none = the first that is scored by whole "
+            "conversations"
+        ),
+    ] = ""
+    weighting: Annotated[
+        Literal["tokens", "documents"],
+        Field(
+            description="what a document counts in a mean: its scored tokens, or as much as any "
+            "other"
+        ),
+    ] = "tokens"
+    bound: Annotated[
+        float,
+        Field(
+            gt=1,
+            description="two perplexities are called equal where the interval of their ratio lies "
+            "between 1 / bound and bound",
+        ),
+    ] = 1.05
     pairs: Annotated[
         Literal["same-stages", "all"],
         Field(
@@ -91,10 +158,15 @@ class Comparisons(Settings):
         ),
     ] = "same-stages"
     contrasts: Annotated[
-        list[list[str]],
+        dict[str, Contrast],
         Field(
-            description="comparisons that the study is about, each of two rows, the first over "
-            "the second; they are corrected as a family of their own"
+            description="the primary contrasts by name: what the study is about, corrected as a "
+            "family of their own; in a file laid over a study null leaves one out, or all of them"
         ),
-        AfterValidator(_of_two_rows),
-    ] = []
+        AfterValidator(_comparable),
+    ] = {}
+
+    @property
+    def all_pairs(self) -> bool:
+        """Whether every two rows of an arm are compared, and every comparison is listed."""
+        return self.pairs == "all"

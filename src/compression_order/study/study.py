@@ -305,10 +305,8 @@ class Study:
         ]
 
     def comparison_flags(self) -> list[str]:
-        """The flags that say which comparisons the findings have beside the usual ones."""
-        wanted = self.file.comparisons
-        contrasts = [",".join(rows) for rows in wanted.contrasts]
-        return [f"--pairs={wanted.pairs}", *(["--contrasts", *contrasts] if contrasts else [])]
+        """The flag that says what the findings compare."""
+        return [f"--comparisons={self.file.comparisons.model_dump_json()}"]
 
 
 def published_studies(path: Path) -> set[str]:
