@@ -6,6 +6,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 STUDY ?= config.yaml
+# the study of the records in docs/
+SHIPPED = config.yaml studies/overlays/certainty.yaml
 GPUS ?= 1
 SLOW ?= 0
 TARGET = results/table.csv
@@ -98,8 +100,9 @@ record: env study ## Pack what the table of STUDY was made from, no weights: REC
 	$(IN_ENV) compression-order record --study $(STUDY) --pack $(or $(RECORD),results/record.tar.xz)
 
 # The rules that make checkpoints and evaluations are left out: what was recorded is all there is.
-reread: env study ## Table and findings of STUDY from records: RECORD="one.tar.xz another.tar.xz"
-	$(IN_ENV) compression-order record --study $(STUDY) --unpack $(or $(RECORD),results/record.tar.xz)
+reread: STUDY = $(SHIPPED)
+reread: env study ## Table and findings from records: those in docs/, or STUDY=... RECORD="one.tar.xz another.tar.xz"
+	$(IN_ENV) compression-order record --study $(STUDY) --unpack $(or $(RECORD),docs/records/*.tar.xz)
 	$(SNAKEMAKE) $(QUIET) --allowed-rules table analysis main_table --forcerun table analysis
 
 # What the benchmark reads: the default study's uncompressed model, its texts and their splits.

@@ -266,25 +266,38 @@ def _holds_more(other: Sequence[str], stages: Sequence[str]) -> bool:
 def rows_of_arms(plan: Plan, source: str) -> dict[str, Rows]:
     """Which rows of a study stand for which published pipeline, arm by arm.
 
-    A published pipeline has no variants: in the arm that has `P.paper` and `KD.text`, the row
-    `P.paper-KD.text-Q` stands for `P-KD-Q`.
+    A published pipeline has no variants. The row of its own name stands for it, such as `P-Q` for
+    `P-Q`; where an arm has none, a variant does: `P.paper-Q`. Other variants stand for nothing.
 
     Args:
         plan: of the study.
         source: the study file, for messages.
 
     Raises:
-        HarnessError: two rows of an arm stand for the same published pipeline.
+        HarnessError: an arm has two variants of a published pipeline, and not itself.
     """
-    found: dict[str, Rows] = {}
-    for arm, its in (plan.arms or {ALL: plan.rows}).items():
-        rows: dict[str, str] = {}
-        for row in its:
-            other = rows.setdefault(plain(row), row)
-            if other != row:
-                raise HarnessError(
-                    f"{source}: orderings: the arm {arm!r} holds {other} and {row}, which both "
-                    f"stand for the published {plain(row)}; put them into two arms"
-                )
-        found[arm] = rows
+    return {
+        arm: _standing(its, arm, source) for arm, its in (plan.arms or {ALL: plan.rows}).items()
+    }
+
+
+def _standing(rows: Sequence[str], arm: str, source: str) -> Rows:
+    found = {row: row for row in rows if row == plain(row)}
+    for row in rows:
+        name = plain(row)
+        if row == name or name in rows:
+            continue
+        other = found.setdefault(name, row)
+        if other != row:
+            raise HarnessError(
+                f"{source}: orderings: the arm {arm!r} holds {other} and {row}, which both "
+                f"stand for the published {name}; put them into two arms"
+            )
     return found
+
+
+def stands_for(row: str, rows: Sequence[str], arms: Mapping[str, Sequence[str]]) -> str | None:
+    """The published pipeline that a row stands for in any arm; None: it is another variant."""
+    name = plain(row)
+    its = [own for own in (arms.values() if arms else [rows]) if row in own]
+    return name if row == name or any(name not in own for own in its) else None

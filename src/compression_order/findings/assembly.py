@@ -277,9 +277,20 @@ class OfText:
             "trained_on": trainings.needed(rows, arm.known),
             "simple_effects": self.sensitive(simple_effects.asked(rows, arm.kinds)),
             "teachers_part": self.named(trainings.teachers_part(rows, text.rows, arm.known)),
-            "gaps": simple_effects.gaps(text.sample, rows, arm.kinds, text.draws, arm.published),
+            "gaps": self._gaps(rows),
             "power": needs.of_text(text.sample, tested.effects) if tested else None,
         }
+
+    def _gaps(self, rows: Sequence[str]) -> list[Entry]:
+        """The gap of each predicate, beside the published one."""
+        arm, text = self.arm, self.text
+        return [
+            {
+                **entry,
+                "published_gap": simple_effects.published_gap(entry, arm.rows, arm.published),
+            }
+            for entry in simple_effects.gaps(text.sample, rows, arm.kinds, text.draws)
+        ]
 
     def _smaller(self, orders: Orders) -> Entry:
         """Comparisons between orders of the same stages that others hold."""

@@ -128,9 +128,15 @@ def gaps(
     rows: Sequence[str],
     kinds: Mapping[str, str],
     drawn: Mapping[str, Array],
-    published: Published | None,
 ) -> list[dict[str, Any]]:
-    """The gap of each predicate, beside that of the published perplexities."""
+    """The gap of each predicate.
+
+    Args:
+        sample: the losses.
+        rows: orders of the same stages.
+        kinds: token -> kind of stage.
+        drawn: row -> log perplexity in each bootstrap draw.
+    """
     found = []
     for predicate in PREDICATES:
         parts = split(list(comparisons.comparable(rows, sample)), predicate, kinds)
@@ -151,19 +157,27 @@ def gaps(
                 "gap_interval_text": [float(np.exp(end)) for end in interval],
                 "seeds_without_overlap": int(np.sum(verdict.gaps(groups, seeds) > 0)),
                 "seeds": sample.seeds,
-                "published_gap": _published_gap(groups, published),
             }
         )
     return found
 
 
-def _published_gap(groups: Sequence[Sequence[str]], published: Published | None) -> float | None:
-    """The gap of the usable published perplexities of the same orders."""
+def published_gap(
+    entry: Mapping[str, Any], rows: Sequence[str], published: Published | None
+) -> float | None:
+    """The same gap of the usable published perplexities.
+
+    Args:
+        entry: the gap.
+        rows: of the arm.
+        published: usable figures of the published study.
+    """
     if published is None:
         return None
-    values = {
-        row: published.value(orderings.plain(row), "perplexity") for part in groups for row in part
-    }
+    groups = (entry["does_not_hold"], entry["holds"])
+    # a control stands for no published row
+    names = {row: orderings.stands_for(row, rows, {}) for part in groups for row in part}
+    values = {row: name and published.value(name, "perplexity") for row, name in names.items()}
     known = {row: float(np.log(v)) for row, v in values.items() if v is not None}
     if len(known) < len(values):
         return None

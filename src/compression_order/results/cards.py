@@ -52,9 +52,10 @@ def _quantized_first(place: Place, wanted: Sequence[str]) -> Value:
 
 
 def _published(place: Place, metric: str) -> Value:
-    """The usable published figure of the pipeline with the same name, ignoring variants."""
-    figures = place.figures
-    return figures.value(orderings.plain(place.pipeline), metric) if figures else None
+    """The usable published figure of the pipeline that the row stands for."""
+    if place.figures is None or place.stands_for is None:
+        return None
+    return place.figures.value(place.stands_for, metric)
 
 
 CARDS: tuple[Card, ...] = (

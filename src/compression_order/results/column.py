@@ -22,6 +22,7 @@ class Place:
         arms: of the study that it belongs to.
         kinds: token -> kind of stage.
         figures: of the published study, if the study names one.
+        stands_for: the published pipeline; None: another variant stands for it.
         note: ok, why the row is refused, or what a guard found.
     """
 
@@ -29,6 +30,7 @@ class Place:
     arms: Sequence[str]
     kinds: Mapping[str, str]
     figures: Published | None
+    stands_for: str | None
     note: str
 
 

@@ -265,9 +265,13 @@ def _evaluation(results: Path, card: Scored, record: Record) -> Iterator[tuple[s
 
 
 def _published(cell: Cell) -> Iterator[tuple[str, str]]:
-    asked, pipeline = cell.study.file.published, orderings.plain(cell.row)
+    asked, plan = cell.study.file.published, cell.study.plan
     if not asked:
         yield "file", "none: the study file names no published study"
+        return
+    pipeline = orderings.stands_for(cell.row, plan.rows, plan.arms)
+    if pipeline is None:
+        yield "file", f"none: another row stands for {orderings.plain(cell.row)}"
         return
     path = cell.study.root / PUBLISHED
     name = cell.card.name.removeprefix(OF_PUBLISHED)

@@ -98,19 +98,21 @@ def findings(
     ours = {m.name: scores.standing_for(m, rows, records, cells) for m in claims.measures}
     theirs = {m.name: printed(m, figures) for m in claims.measures}
     by_name = {measure.name: measure for measure in claims.measures}
+    tested = [
+        verdict.claimed(
+            claim,
+            by_name[claim.measure],
+            unlike(claim, rows, records) or ours[claim.measure],
+            theirs[claim.measure],
+            asked.file.comparisons.bound,
+        )
+        for claim in claims.claims
+    ]
+    tested += [verdict.ranking(m, ours[m.name], theirs[m.name]) for m in claims.measures]
     return [
         *exact.findings(figures, rows, records, asked),
         *exact.one_size(claims.one_size, rows, records),
-        *(
-            verdict.claimed(
-                claim,
-                by_name[claim.measure],
-                unlike(claim, rows, records) or ours[claim.measure],
-                theirs[claim.measure],
-            )
-            for claim in claims.claims
-        ),
-        *(verdict.ranking(m, ours[m.name], theirs[m.name]) for m in claims.measures),
+        *verdict.settled(tested),
     ]
 
 

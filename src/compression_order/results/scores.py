@@ -21,6 +21,7 @@ from compression_order.results.claims import Measure
 from compression_order.results.guards import Records
 from compression_order.results.records import Record
 from compression_order.statistics import paired
+from compression_order.statistics.estimates import Sample
 from compression_order.statistics.paired import Array
 
 
@@ -35,6 +36,7 @@ class Scores:
         units: how many units were drawn from.
         seeds: pipeline -> score of each seed, [seeds].
         draws: pipeline -> mean over seeds in each draw, [draws].
+        sample: pipeline -> what was scored, unit by unit; None: single units are not known.
         left_out: pipeline -> why it has no score.
         remark: note for the reader about the measure, or empty.
     """
@@ -45,6 +47,7 @@ class Scores:
     units: int
     seeds: Mapping[str, Array]
     draws: Mapping[str, Array]
+    sample: Sample | None
     left_out: Mapping[str, str] = field(default_factory=dict)
     remark: str = ""
 
@@ -93,6 +96,7 @@ def verdicts(metric: str, rows: Rows, records: Records) -> Scores:
         units=answers,
         seeds={name: v.mean(axis=1) for name, v in found.items()},
         draws=dict(zip(found, means, strict=True)),
+        sample=_sample(metric, found, np.ones(answers)),
         left_out=left_out,
     )
 
@@ -116,6 +120,7 @@ def judged(measure: Measure, rows: Rows, cells: Sequence[Mapping[str, str]]) -> 
         units=0,
         seeds=values,
         draws=values,
+        sample=None,
         left_out={name: "not judged" for name in rows if name not in values},
         remark=f"table.csv has {measure.metric} but not the scores of single answers",
     )
@@ -164,8 +169,14 @@ def perplexity(rows: Rows, records: Records, text: str) -> Scores:
         units=len(entry.losses),
         seeds={name: v @ entry.weights / entry.weights.sum() for name, v in losses.items()},
         draws=dict(zip(losses, means, strict=True)),
+        sample=_sample(text, losses, entry.weights),
         left_out=left_out,
     )
+
+
+def _sample(name: str, units: Mapping[str, Array], weights: Array) -> Sample:
+    """What was scored, for the errors of differences; [seeds, units] of each pipeline."""
+    return Sample(name, f"{len(weights)} units", units, weights, 1.0, {})
 
 
 def unfit(rows: Rows, records: Records) -> dict[str, str]:
@@ -213,6 +224,9 @@ def accuracy(rows: Rows, records: Records, wanted: Sequence[str] | None = None) 
     )
     values = np.mean([part.mean(axis=2) for part in parts.values()], axis=0)
     questions = [part.shape[2] for part in parts.values()]
+    # every set counts alike, and so does every question of one
+    asked_all = np.concatenate(list(parts.values()), axis=2)
+    each = np.concatenate([np.full(count, 1 / count) for count in questions])
     return Scores(
         title=f"mean accuracy over {', '.join(tasks)} ({sum(questions)} questions)",
         what="accuracy",
@@ -220,6 +234,7 @@ def accuracy(rows: Rows, records: Records, wanted: Sequence[str] | None = None) 
         units=min(questions),
         seeds=dict(zip(fit, values, strict=True)),
         draws=dict(zip(fit, draws, strict=True)),
+        sample=_sample("accuracy", dict(zip(fit, asked_all, strict=True)), each),
         left_out=left_out,
         remark=f"not used: {reasons}" if reasons else "",
     )

@@ -61,7 +61,8 @@ def build(
     made = []
     for pipeline in rows:
         its_arms = [arm for arm, its in (arms or {}).items() if pipeline in its]
-        place = Place(pipeline, its_arms, kinds, published, notes[pipeline])
+        stands_for = orderings.stands_for(pipeline, rows, arms or {})
+        place = Place(pipeline, its_arms, kinds, published, stands_for, notes[pipeline])
         made.append(_row(columns, place, () if pipeline in refused else records[pipeline], bases))
     return Table(columns, tuple(made))
 

@@ -5,9 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from compression_order.common.writing import MISSING, csv_text, show
-from compression_order.results.verdict import NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED, Finding
+from compression_order.results.verdict import (
+    INCONCLUSIVE,
+    NOT_REPRODUCED,
+    NOT_TESTABLE,
+    REPRODUCED,
+    Finding,
+)
 
-VERDICTS = (REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE)
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_TESTABLE)
 COLUMNS = (
     *("arm", "claim", "about", "verdict", "ours", "low", "high", "published"),
     *("rows", "statement", "method", "evidence"),
