@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -358,6 +359,11 @@ def test_a_plan_says_what_the_study_can_find(tmp_path: Path) -> None:
     assert "in all of 15 pairs" in done.stdout
     assert "one seed says nothing about other training runs" in done.stdout
     assert "a paired standard deviation of 0.1 nats" in done.stdout
+    # a pair: 0.1 / sqrt(48) times the 2.73 of a family of eight; no seed spreads with one
+    swap = next(line for line in done.stdout.splitlines() if "'swap of P and KD before Q'" in line)
+    assert f"a factor of {math.exp(2.7344 * 0.1 / math.sqrt(48)):.3f} either way" in swap
+    # (ln 1.05) / 0.01443 - 2.7344 = 0.646
+    assert "finds a ratio of 1.05 with power 0.74, and shows that there is none with 0.48" in swap
     # too few questions for 10% of them to tell anything
     assert "boolq none (40 questions)" in done.stdout
 
@@ -376,6 +382,7 @@ def test_a_plan_is_the_same_twice(tmp_path: Path) -> None:
         (["--utilization=0"], ["--utilization", "0.0"]),
         (["--question=0"], ["--question", "0"]),
         (["--paired-sd=0"], ["--paired-sd", "0.0"]),
+        (["--seed-sd=-1"], ["--seed-sd", "-1.0"]),
         (["--study=nowhere.yaml"], ["nowhere.yaml", "does not exist"]),
         (["--architecture=gpt-5"], ["gpt-5", "architectures/gpt-5.json", "qwen2.5-3b"]),
         (["--unknown"], ["--unknown"]),

@@ -18,6 +18,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from compression_order.findings import comparisons, flips, simple_effects
 from compression_order.statistics import (
+    contrast,
     estimates,
     moderated,
     multiplicity,
@@ -28,7 +29,7 @@ from compression_order.statistics import (
 from compression_order.statistics.estimates import Effects, Sample, Spread
 
 DRAWS = 1000
-PAIR = estimates.pair("A-B-C", "B-A-C")
+PAIR = contrast.pair("A-B-C", "B-A-C")
 ROWS = ("A-B-C", "A-C-B", "B-A-C", "B-C-A", "C-A-B", "C-B-A")
 
 
@@ -116,7 +117,7 @@ def test_contrasts_of_many_are_those_of_each_alone() -> None:
         known = Spread(np.where(two[0] % 2, 0.01, np.nan), np.full(two.shape[1], 7.0))
         many = estimates.contrasts(made, estimates.pairs(two, len(rows)), known)
         for nth in (0, 1, estimates.BLOCK - 1, estimates.BLOCK, two.shape[1] - 1):
-            asked = estimates.pair(*(rows[at] for at in two[:, nth]))
+            asked = contrast.pair(*(rows[at] for at in two[:, nth]))
             own = Spread(0.01, 7) if two[0, nth] % 2 else None
             one = estimates.contrasts(made, estimates.matrix(rows, [asked]), own)
             for name in ("value", "se", "df", "unit_se", "unit_sd", "p"):
@@ -301,7 +302,7 @@ def test_the_primary_family_holds_together_where_seeds_are_unequal_and_correlate
     kinds = {"P": "prune", "KD": "distill", "Q": "quantize"}
     family = [c for _, c in simple_effects.asked(rows, kinds)]
     swaps = [("P-KD-Q", "KD-P-Q"), ("Q-P-KD", "Q-KD-P"), ("P-Q-KD", "P-KD-Q")]
-    family += [estimates.pair(*swap) for swap in swaps]
+    family += [contrast.pair(*swap) for swap in swaps]
     asked, level = estimates.matrix(rows, family), multiplicity.simultaneous_level(len(family))
     first = [("P", "KD", "Q").index(row.split("-")[0]) for row in rows]
     rng, hits, studies, seeds, units = np.random.default_rng(14), 0, 300, 5, 300

@@ -56,6 +56,12 @@ def add_flags(parser: declare.Parser) -> None:
         default=normal_power.PAIRED_SD,
         help="of two orders over conversations, nats per token (default: %(default)s)",
     )
+    add(
+        "--seed-sd",
+        type=float,
+        default=normal_power.SEED_SD,
+        help="of one order over seeds beside the others, nats per token (default: %(default)s)",
+    )
 
 
 def check(args: argparse.Namespace) -> None:
@@ -64,8 +70,9 @@ def check(args: argparse.Namespace) -> None:
         raise HarnessError(
             f"--utilization: {args.utilization} is not a share; give more than 0, at most 1"
         )
-    if not 0 < args.paired_sd < math.inf:
-        raise HarnessError(f"--paired-sd: {args.paired_sd} is no spread; give more than 0")
+    for flag, spread in (("--paired-sd", args.paired_sd), ("--seed-sd", args.seed_sd)):
+        if not 0 < spread < math.inf:
+            raise HarnessError(f"{flag}: {spread} is no spread; give more than 0")
 
 
 def pace_of(args: argparse.Namespace, asked: Study) -> sheet.Pace:
@@ -99,6 +106,7 @@ def run(args: argparse.Namespace) -> None:
     out = args.csv or Path("results", asked.name, f"plan{suffix}.csv")
     files.write_text(out, csv_of_rows(sheet.COLUMNS, table))
     print(*screen.told(table, planned, path, pace), sep="\n\n")
-    print("\npower (80%, 5% two-sided):", *foresight.lines(asked, args.paired_sd), sep="\n- ")
-    print(screen.premises(pace, assumed, args.paired_sd))
+    power = foresight.lines(asked, args.paired_sd, args.seed_sd)
+    print("\npower (80%, 5% two-sided):", *power, sep="\n- ")
+    print(screen.premises(pace, assumed, args.paired_sd, args.seed_sd))
     print(f"Written: {out}")

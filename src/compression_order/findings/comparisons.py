@@ -11,7 +11,7 @@ from compression_order import orderings
 from compression_order.findings import listing
 from compression_order.findings.listing import Entries, Entry, Numbers
 from compression_order.results.guards import Records
-from compression_order.statistics import estimates, moderated, multiplicity, paired
+from compression_order.statistics import contrast, estimates, moderated, multiplicity, paired
 from compression_order.statistics.estimates import Coefficients, Effects, Matrix, Sample, Spread
 from compression_order.statistics.multiplicity import Bools, Verdicts
 from compression_order.statistics.paired import Array
@@ -273,7 +273,7 @@ def declared(contrasts: Mapping[str, Contrast], available: Sequence[str]) -> lis
     """The contrasts that a study declares, as far as their rows can be compared."""
     known = set(available)
     return [
-        ({"name": name, **its.model_dump()}, estimates.geometric(its.over, its.under))
+        ({"name": name, **its.model_dump()}, contrast.geometric(its.over, its.under))
         for name, its in contrasts.items()
         if set(its.rows) <= known
     ]
@@ -291,7 +291,7 @@ def commutators(rows: Sequence[str]) -> list[Labelled]:
             "after": orderings.join(tokens[:at]),
             "then": "-".join(tokens[at + 2 :]),
         }
-        asked.append((label, estimates.pair(one, other)))
+        asked.append((label, contrast.pair(one, other)))
     return asked
 
 

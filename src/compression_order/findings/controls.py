@@ -19,7 +19,7 @@ from compression_order.common.declare import Role
 from compression_order.findings.comparisons import Labelled
 from compression_order.findings.listing import Numbers
 from compression_order.results.guards import Records
-from compression_order.statistics import estimates
+from compression_order.statistics import contrast
 
 RECOVERY = "recovery"  # what a pruning without training leaves out
 UNKNOWN = "unknown"  # kind of a method that this version does not know
@@ -134,7 +134,7 @@ def asked(rows: Sequence[str], known: Mapping[str, Token]) -> list[Labelled]:
             if token in parts and other in there:
                 label = {"leaves_out": leaves_out, "with": row, "control": other}
                 budgets = [budget(row, known), budget(other, known)]
-                family.append(({**label, "conversations": budgets}, estimates.pair(row, other)))
+                family.append(({**label, "conversations": budgets}, contrast.pair(row, other)))
     return family
 
 
@@ -189,8 +189,8 @@ def weaker(cells: Sequence[tuple[str, str]]) -> list[Labelled]:
     family: list[Labelled] = []
     for x, y in cells:
         label = {"prune": x, "quantize": y}
-        family.append(({**label, "compares": "alone"}, estimates.pair(x, y)))
-        orders = estimates.pair(f"{x}-{y}", f"{y}-{x}")
+        family.append(({**label, "compares": "alone"}, contrast.pair(x, y)))
+        orders = contrast.pair(f"{x}-{y}", f"{y}-{x}")
         family.append(({**label, "compares": "orders"}, orders))
     return family
 

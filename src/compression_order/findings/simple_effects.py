@@ -22,7 +22,7 @@ from compression_order.findings import comparisons
 from compression_order.findings.comparisons import Labelled
 from compression_order.results import quantized_first, verdict
 from compression_order.results.published import Published
-from compression_order.statistics import estimates, paired
+from compression_order.statistics import contrast, paired
 from compression_order.statistics.estimates import Sample
 from compression_order.statistics.paired import Array
 
@@ -58,12 +58,12 @@ def asked(rows: Sequence[str], kinds: Mapping[str, str]) -> list[Labelled]:
             yes, no = (cells.get(_cell(nth, holds, other)) for holds in (True, False))
             if yes and no:
                 label = {"effect": predicate, "where": where, "holds": yes, "others": no}
-                family.append((label, estimates.geometric([yes], [no])))
+                family.append((label, contrast.geometric([yes], [no])))
     whole = [cells.get(at) for at in ((True, True), (False, False), (True, False), (False, True))]
     if all(whole):
         both, neither, one, other_one = (its or [] for its in whole)
         label = {"effect": INTERACTION, "where": "", "holds": both, "others": neither}
-        coefficients = estimates.geometric([both, neither], [one, other_one])
+        coefficients = contrast.geometric([both, neither], [one, other_one])
         family.append((label, coefficients))
     return family
 

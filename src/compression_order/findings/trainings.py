@@ -17,7 +17,7 @@ from compression_order.findings import controls, simple_effects
 from compression_order.findings.comparisons import Labelled
 from compression_order.findings.controls import Token
 from compression_order.results import quantized_first
-from compression_order.statistics import estimates
+from compression_order.statistics import contrast
 
 
 def manipulations(rows: Sequence[str], known: Mapping[str, Token]) -> list[Labelled]:
@@ -41,7 +41,7 @@ def manipulations(rows: Sequence[str], known: Mapping[str, Token]) -> list[Label
             continue
         if without in there:
             label = {"trains": trains, "after": parent, "with": row, "without": without}
-            found.append((label, estimates.pair(row, without)))
+            found.append((label, contrast.pair(row, without)))
     return found
 
 
@@ -76,5 +76,5 @@ def teachers_part(
         for label, coefficients in simple_effects.asked(rows, kinds):
             twin = {other[row]: c for row, c in coefficients.items()}
             named = {**label, "teaches": token, "control": control}
-            found.append((named, estimates.less(coefficients, twin)))
+            found.append((named, contrast.less(coefficients, twin)))
     return found

@@ -127,7 +127,7 @@ def told(
             yield f"does not fit: {job.name} needs {needs:.1f} GB of {room / GB:.1f} GB"
 
 
-def premises(pace: Pace, assumed: Assumed, paired_sd: float) -> str:
+def premises(pace: Pace, assumed: Assumed, paired_sd: float, seed_sd: float) -> str:
     """State the assumptions behind the figures."""
     length = f"{assumed.conversation} tokens" if assumed.conversation else "as long as their cut"
     held_out = (
@@ -143,6 +143,7 @@ Assumed: {pace.name}: {pace.device.source};
 conversations {length} (held-out ones are not cut: {held_out}),
 questions of {assumed.question} tokens (hub tasks: as in tasks/hub/index.yaml), \
 whole texts of {assumed.text:,} tokens, whole sets of {assumed.questions:,} questions (--help);
-for power: a paired standard deviation of {paired_sd:g} nats between two orders, as measured on
-the default study, and {normal_power.FLIPS:.0%} of the questions answered right by one of two alone.
+for power: a paired standard deviation of {paired_sd:g} nats between two orders, one of {seed_sd:g}
+nats of an order over seeds, both as measured (docs/findings.md), and {normal_power.FLIPS:.0%} of
+the questions answered right by one of two alone.
 Not planned: fetching the data, and fetching, converting or making the model."""

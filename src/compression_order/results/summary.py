@@ -20,7 +20,7 @@ from compression_order.common.errors import HarnessError
 from compression_order.common.writing import MISSING, count
 from compression_order.results import cards, published, stored_table
 from compression_order.results.guards import Records
-from compression_order.statistics import estimates, multiplicity, paired
+from compression_order.statistics import contrast, estimates, multiplicity, paired
 from compression_order.statistics.estimates import Sample
 
 WIDTH = 120  # columns of the terminal
@@ -49,7 +49,7 @@ class Ranking:
         """Separable as in findings.md: also over seeds, and corrected for the number of pairs."""
         losses = {name: self.losses[name] for name in self.names}
         sample = Sample(self.text, self.units, losses, self.weights, 0, {})
-        asked = estimates.matrix(self.names, [estimates.pair(pipeline, reference)])
+        asked = estimates.matrix(self.names, [contrast.pair(pipeline, reference)])
         effect = estimates.contrasts(sample, asked, estimates.pooled(sample.seed_means))
         return bool(effect.p[0] * self.pairs <= multiplicity.ALPHA)
 

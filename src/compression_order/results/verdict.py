@@ -28,7 +28,7 @@ import numpy as np
 from compression_order.results.claims import Claim, Measure
 from compression_order.results.published import Figure
 from compression_order.results.scores import Scores
-from compression_order.statistics import estimates, multiplicity, paired
+from compression_order.statistics import contrast, estimates, multiplicity, paired
 from compression_order.statistics.estimates import Sample
 from compression_order.statistics.multiplicity import ALPHA
 from compression_order.statistics.paired import Array
@@ -207,7 +207,7 @@ def _tests(claim: Claim, sample: Sample) -> PairTests:
         for upper in above
     ]
     means = sample.seed_means[[rows.index(name) for name in claim.pipelines]]
-    asked = estimates.matrix(rows, [estimates.pair(upper, lower) for lower, upper in pairs])
+    asked = estimates.matrix(rows, [contrast.pair(upper, lower) for lower, upper in pairs])
     found = estimates.contrasts(sample, asked, estimates.pooled(means))
     p = np.where(found.value > 0, found.p, 1.0)
     reversed_ = np.where(found.value < 0, found.p, 1.0)

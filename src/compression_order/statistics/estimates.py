@@ -35,9 +35,9 @@ import scipy  # its parts are imported at first use
 from numpy.typing import ArrayLike, NDArray
 
 from compression_order.statistics import paired
+from compression_order.statistics.contrast import Coefficients
 from compression_order.statistics.paired import Array
 
-Coefficients = Mapping[str, float]
 Matrix = Any  # scipy's sparse array, [contrasts, rows]
 BLOCK = 512  # contrasts computed at once: bounds the memory of a large family
 
@@ -216,29 +216,3 @@ def _contrasts(sample: Sample, asked: Matrix, spread: Spread) -> Effects:
         df = np.where(parts > 0, variance**2 / parts, math.inf)
     own_sd = np.sqrt(of_own_seeds)
     return Effects(value, np.sqrt(variance), df, unit_se, unit_sd, own_sd, agreeing)
-
-
-def geometric(over: Sequence[Sequence[str]], under: Sequence[Sequence[str]]) -> dict[str, float]:
-    """The contrast of a product of geometric means over another one.
-
-    Args:
-        over: groups of rows; the product of the groups' geometric mean perplexities stands above.
-        under: as many groups.
-    """
-    found: dict[str, float] = {}
-    for sign, groups in ((1.0, over), (-1.0, under)):
-        for group in groups:
-            for row in group:
-                found[row] = found.get(row, 0.0) + sign / len(group)
-    return found
-
-
-def less(one: Coefficients, other: Coefficients) -> dict[str, float]:
-    """The difference of two contrasts, which is the ratio of their ratios."""
-    rows = dict.fromkeys([*one, *other])
-    return {row: one.get(row, 0.0) - other.get(row, 0.0) for row in rows}
-
-
-def pair(first: str, second: str) -> dict[str, float]:
-    """The contrast of the first row over the second."""
-    return {first: 1.0, second: -1.0}

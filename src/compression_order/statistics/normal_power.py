@@ -14,25 +14,27 @@ from statistics import NormalDist
 POWER = 0.8
 MOST = 10**7  # more than anybody will score
 # paired standard deviation, nats per token, between two orders at full compression: the median
-# over all 15 pairs of the six orders of the default study, seed 0, 48 conversations of 193 tokens
-# (0.173; docs/findings.md). In the studies of docs/results.md it is 0.12 to 0.15.
-PAIRED_SD = 0.17
+# over all 15 pairs of six orders, 48 conversations of 193 tokens (docs/findings.md)
+PAIRED_SD = 0.13
+# standard deviation over seeds of one order's log perplexity beside the others' there, nats
+SEED_SD = 0.015
 FLIPS = 0.1  # share of questions that one of two orders alone answers right, assumed
 
 
-def _beyond(alpha: float) -> float:
+def beyond(alpha: float) -> float:
+    """How many standard errors a two-sided interval reaches."""
     return NormalDist().inv_cdf(1 - alpha / 2)
 
 
 def units_needed(effect: float, sd: float, alpha: float = 0.05) -> int:
     """The fewest units that find an effect, nats."""
-    z = _beyond(alpha)
+    z = beyond(alpha)
     return math.ceil(((z + NormalDist().inv_cdf(POWER)) * sd / effect) ** 2 + z**2 / 2)
 
 
 def smallest_effect(sd: float, count: int, alpha: float = 0.05) -> float:
     """The smallest effect that `count` units find, nats; infinite with too few."""
-    z = _beyond(alpha)
+    z = beyond(alpha)
     left = count - z**2 / 2
     return (z + NormalDist().inv_cdf(POWER)) * sd / math.sqrt(left) if left > 0 else math.inf
 
@@ -41,8 +43,8 @@ def questions_needed(difference: float, flips: float, alpha: float = 0.05) -> in
     """The fewest questions that find an accuracy difference; None where it exceeds the flips."""
     if not 0 < difference <= flips:
         return None
-    beyond, more = _beyond(alpha), NormalDist().inv_cdf(POWER)
-    root = beyond * math.sqrt(flips) + more * math.sqrt(flips - difference**2)
+    reach, more = beyond(alpha), NormalDist().inv_cdf(POWER)
+    root = reach * math.sqrt(flips) + more * math.sqrt(flips - difference**2)
     return math.ceil((root / difference) ** 2)
 
 
@@ -56,3 +58,27 @@ def smallest_difference(count: int, flips: float, alpha: float = 0.05) -> float 
         enough = (questions_needed(middle, flips, alpha) or MOST) <= count
         low, high = (low, middle) if enough else (middle, high)
     return high
+
+
+def contrast_se(squares: float, units: int, paired_sd: float, seeds: int, seed_sd: float) -> float:
+    """Standard error of a contrast of orders, nats; one seed adds nothing.
+
+    Args:
+        squares: sum of its squared coefficients; 2 for a pair.
+        units: documents.
+        paired_sd: of two orders over documents.
+        seeds: replicates.
+        seed_sd: of one order over seeds, beside the others.
+    """
+    of_seeds = seed_sd**2 * squares / seeds if seeds > 1 else 0.0
+    return math.sqrt(of_seeds + paired_sd**2 * squares / 2 / units)
+
+
+def power_of(effect: float, se: float, alpha: float) -> float:
+    """Chance to find an effect, nats, in its direction."""
+    return NormalDist().cdf(effect / se - beyond(alpha))
+
+
+def equivalence_power(bound: float, se: float, alpha: float) -> float:
+    """Chance that the interval lies within a bound, nats, where there is no difference."""
+    return max(0.0, 2 * NormalDist().cdf(bound / se - beyond(alpha)) - 1)
