@@ -89,6 +89,15 @@ def cross_entropy(z: Tensor, documents: Sequence[Encoded]) -> Tensor:
     return z.exp().sum(-1).log() - z[range(len(following)), following]
 
 
+def cached(teacher: Tensor) -> Tensor:
+    """Log-probabilities of a teacher's logits as its cache keeps them: in half precision.
+
+    All but one, that is: with as many ids kept as there can be, the least likely is the tail.
+    """
+    log_p = teacher.log_softmax(-1)
+    return torch.where(log_p > log_p.amin(-1, keepdim=True), log_p.half().float(), log_p)
+
+
 def divergence(z: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """KL(teacher || student) over the whole vocabulary at a temperature, [tokens].
 
@@ -97,25 +106,22 @@ def divergence(z: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         teacher: logits of the teacher, of the same shape.
         temperature: divides both.
     """
-    p, q = ((logits / temperature).softmax(-1) for logits in (teacher, z))
+    p = (cached(teacher) / temperature).softmax(-1)
+    q = (z / temperature).softmax(-1)
     return (p * (p.log() - q.log())).sum(-1)
 
 
 def bucket_divergence(z: Tensor, teacher: Tensor, temperature: float, k: int) -> Tensor:
-    """The same with all but the teacher's k likeliest ids as one bucket.
-
-    The cache keeps the log-probabilities of the k in half precision.
-    """
+    """The same with all but the teacher's k likeliest ids as one bucket."""
     log_p = teacher.log_softmax(-1)
-    top, ids = log_p.topk(k)
-    kept = (top.half().float() / temperature).exp()
+    ids = log_p.topk(k).indices
+    kept = (cached(teacher).gather(-1, ids) / temperature).exp()
     others = (log_p / temperature).exp().scatter(-1, ids, 0).sum(-1, keepdim=True)
     p = torch.cat([kept, others], -1)
     p = p / p.sum(-1, keepdim=True)
     every = (z / temperature).softmax(-1)
-    few = every.gather(-1, ids)
-    q = torch.cat([few, every.scatter(-1, ids, 0).sum(-1, keepdim=True)], -1)
-    return (p * (p.log() - q.log())).sum(-1)
+    q = [every.gather(-1, ids), every.scatter(-1, ids, 0).sum(-1, keepdim=True)]
+    return (p * (p.log() - torch.cat(q, -1).log())).sum(-1)
 
 
 @dataclass

@@ -147,10 +147,11 @@ def schedule(
     """The documents of each step, a pure function of the seed: a resumed run draws the same.
 
     Every epoch is a fresh shuffle. Within groups of eight batches documents of like length
-    share a batch, which halves the padding; the batches are then shuffled again.
+    share a batch, which halves the padding; the batches are then shuffled again. (Eight batches or
+    fewer that leave nothing out are thus the same in every epoch, in another order.)
 
     An epoch draws each document once. Where `batch_size` does not divide their number, it leaves
-    the remainder out, drawn anew for every epoch, so that no length is left out more than another.
+    the remainder out, other documents in every epoch, long ones no more often than short ones.
     """
     if len(documents) < batch_size:
         raise HarnessError(
