@@ -50,7 +50,7 @@ class Precision:
 # sabotages, losses are 7e-3 apart at least. A bf16 weight near 1 (a norm's) moves by whole steps of
 # 0.004 or 0.008: there one tensor tells nothing.
 PRECISIONS = {
-    "float32": Precision("float32", "float32", 2e-6, 5e-4, 2e-3),
+    "float32": Precision("float32", "float32", 1e-5, 1e-3, 4e-3),
     "autocast": Precision("bf16", "float32", 3e-3, 0.1, 0.3),
     "bfloat16": Precision("bf16", "bfloat16", 4e-3, 0.1, math.inf),
 }
@@ -58,13 +58,17 @@ PRECISIONS = {
 
 @dataclass(frozen=True)
 class Case:
-    """A training: its stage, its settings, and what more the stage is told."""
+    """A training: its stage, its settings, and what more the stage is told.
+
+    Attributes:
+        k: ids kept of the teacher; None: no teacher.
+    """
 
     script: str
     pipeline: str
     how: Mapping[str, Any]
     flags: tuple[str, ...] = ()
-    k: int = 0
+    k: int | None = None
     alpha: float = 0.0
     temperature: float = 1.0
 
@@ -155,7 +159,7 @@ class Bench:
         flags = [f"--compute={PRECISIONS[precision].compute}", f"--seed={SEED}", *case.flags]
         given = how.model_dump(exclude_defaults=True).items()
         flags += [f"--{case.prefix}.{key.replace('_', '-')}={value}" for key, value in given]
-        if case.k:
+        if case.k is not None:
             flags += [f"--teacher={self.teacher(case)}", f"--top-k={case.k}"]
             flags += [f"--alpha={case.alpha}", f"--temperature={case.temperature}"]
         seen: list[Outcome] = []
@@ -192,7 +196,7 @@ class Bench:
         return self.found[name, precision]
 
     def loss(self, case: Case, documents: list[chat.Encoded]) -> Loss:
-        if not case.k:
+        if case.k is None:
             return reference.cross_entropy
         model = Checkpoint(self.lab.base).model(torch.float32)
         with torch.no_grad():
