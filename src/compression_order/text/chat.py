@@ -147,7 +147,11 @@ def schedule(
     """The documents of each step, a pure function of the seed: a resumed run draws the same.
 
     Every epoch is a fresh shuffle. Within groups of eight batches documents of like length
-    share a batch, which halves the padding; the batches are then shuffled again.
+    share a batch, which halves the padding; the batches are then shuffled again. (Eight batches or
+    fewer that leave nothing out are thus the same in every epoch, in another order.)
+
+    An epoch draws each document once. Where `batch_size` does not divide their number, it leaves
+    the remainder out, other documents in every epoch, long ones no more often than short ones.
     """
     if len(documents) < batch_size:
         raise HarnessError(
@@ -165,12 +169,11 @@ def schedule(
 def _epoch(
     documents: Sequence[Encoded], batch_size: int, rng: random.Random
 ) -> list[list[Encoded]]:
-    order = rng.sample(documents, len(documents))
+    order = rng.sample(documents, len(documents) // batch_size * batch_size)
     pool = 8 * batch_size
     pools = [order[i : i + pool] for i in range(0, len(order), pool)]
     by_length = [d for p in pools for d in sorted(p, key=lambda d: len(d.ids))]
-    starts = range(0, len(by_length) - batch_size + 1, batch_size)
-    batches = [by_length[i : i + batch_size] for i in starts]
+    batches = [by_length[i : i + batch_size] for i in range(0, len(order), batch_size)]
     rng.shuffle(batches)
     return batches
 

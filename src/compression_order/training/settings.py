@@ -55,7 +55,9 @@ class Training(Settings):
     ] = "float32"
     optimizer: Annotated[
         Literal["adamw", "adamw-8bit"],
-        Field(description="AdamW with its moments in float32, or in 8 bits (bitsandbytes)"),
+        Field(
+            description="AdamW with moments in the dtype of `weights`, or in 8 bits (bitsandbytes)"
+        ),
     ] = "adamw"
     learning_rate: Annotated[
         float, Field(gt=0, lt=1, description="peak learning rate of AdamW")
