@@ -233,7 +233,7 @@ def test_a_methods_declaration_says_name_meaning_and_default(method):
 def test_a_stage_reads_from_its_flags_what_the_study_says(method):
     kind = methods.settings(method)
     needed = ["--parent=a", "--out=b", "--pipeline=X", "--text=c", "--splits=d"]
-    needed += ["--teacher=e"] if kind.kind == "distill" else []
+    needed += ["--teacher-outputs=e"] if kind.kind == "distill" else []
     _, its = stage_flags.parse(kind.kind, "", [*needed, f"--method={method}"])
     assert its == kind()  # the defaults of the command line are those of a study file
     changed = others(kind)

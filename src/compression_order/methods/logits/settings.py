@@ -40,7 +40,7 @@ class Settings(kinds.Adapted):
         ),
         Role.TEACHING,
     ] = 0.5
-    top_k: TopK = 64
+    top_k: TopK = 0
     reduction: Annotated[
         Literal["token-mean", "paper"],
         Field(
