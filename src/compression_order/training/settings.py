@@ -32,6 +32,16 @@ TopK = Annotated[
     Role.TEACHER,
     Role.TEACHING,
 ]
+TeacherName = Annotated[
+    str,
+    Field(
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]*)?$",
+        description="what it learns from, base or a pipeline of the study; none = the study's "
+        "`teacher`",
+    ),
+    Role.TEACHER,
+    Role.TEACHING,
+]
 TeacherWeights = Annotated[
     Literal["bf16", "int8"],
     Field(description="the teacher's weights, bf16 or int8 (bitsandbytes)"),
