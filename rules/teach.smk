@@ -31,12 +31,6 @@ def teacher_flags(wildcards):
     return STUDY.teacher_flags(wildcards.token, seed_of(wildcards))
 
 
-def teacher_costs(wildcards):
-    """Where a teacher leaves its costs: beside its outputs' folder."""
-    outputs = STUDY.teacher_outputs(wildcards.token, seed_of(wildcards))
-    return f"{Path(outputs).parent.parent}/costs/teacher.{wildcards.token}"
-
-
 def teacher_sources(wildcards):
     """The digest of the sources that determine a teacher's outputs."""
     pipeline = STUDY.taught.get(wildcards.token, orderings.BASE)
@@ -66,7 +60,7 @@ rule teach:
     params:
         student=folder_of("manifest"),
         flags=teacher_flags,
-        costs=teacher_costs,
+        costs="results/{study}/costs/teacher.{token}",
         sources=teacher_sources,
     shell:
         r"""
@@ -99,3 +93,8 @@ use rule teach as teach_of_a_seed with:
         "logs/{study}/seed{seed}/teacher.{token}.log",
     wildcard_constraints:
         token=one_of(caches(of_each_seed=True)),
+    params:
+        student=folder_of("manifest"),
+        flags=teacher_flags,
+        costs="results/{study}/seed{seed}/costs/teacher.{token}",
+        sources=teacher_sources,

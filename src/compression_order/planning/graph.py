@@ -80,6 +80,7 @@ def jobs(study: Study, shape: Architecture, assumed: Assumed, root: Path) -> lis
     reference = evaluations.reference(study, base, assumed)
     shared = Job("reference", "reference", "", 1, (BASE,), reference, each_seed=False)
     made = _Jobs(study, base, assumed)
+    made.add_shared_teachers()
     for node in study.plan.nodes:
         made.add(node)
     planned = [made.first, shared, *made.jobs]
@@ -124,6 +125,13 @@ class _Jobs:
         after = (parent, *teacher)
         self.states[node] = made
         self.jobs.append(Job(node, stage.kind, node, len(study.seeds), after, demand, made))
+
+    def add_shared_teachers(self) -> None:
+        """Plan the passes that wait for no stage."""
+        used = {orderings.last(node) for node in self.study.plan.nodes}
+        for token in self.study.of_kind("distill"):
+            if token in used and token not in self.study.taught:
+                self._teacher(self.study.stages[token])
 
     def _teacher(self, stage: Stage) -> str:
         """Plan the pass of a distillation's teacher; the name of its job."""
