@@ -20,6 +20,7 @@ if not workflow.config_settings.configfiles:
 include: "rules/common.smk"
 include: "rules/fetch.smk"
 include: "rules/prepare.smk"
+include: "rules/teach.smk"
 include: "rules/compress.smk"
 include: "rules/measure.smk"
 include: "rules/judge.smk"

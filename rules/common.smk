@@ -115,16 +115,7 @@ def teacher_input(wildcards):
     token = orderings.last(wildcards.pipeline)
     if token not in STUDY.of_kind("distill"):
         return {}
-    cache = f"{STUDY.cache_token(token)}.safetensors"
-    return {"teacher": f"results/{wildcards.study}/teacher/{cache}"}
-
-
-def separate_teacher(wildcards):
-    """The teacher's own model, where the uncompressed model does not teach."""
-    if STUDY.teacher is None:
-        return {}
-    weights = ancient(f"{STUDY.teacher}/model.safetensors")
-    return {"its_manifest": f"{STUDY.teacher}/asset.json", "its_model": weights}
+    return {"teacher": STUDY.teacher_outputs(token, wildcards.seed)}
 
 
 def parent_folder(wildcards):
@@ -146,7 +137,9 @@ def parent_weights(wildcards):
 def stage_flags(wildcards):
     """Everything that determines a stage's result, in one list."""
     token = orderings.last(wildcards.pipeline)
-    teacher = [f"--teacher={path}" for path in teacher_input(wildcards).values()]
+    teacher = [
+        f"--teacher-outputs={path}" for path in teacher_input(wildcards).values()
+    ]
     return sorted([*STUDY.flags(token), *teacher])
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: the base, the teacher's outputs, and the stages.
+"""Checkpoints: the base, and the stages.
 
 Two files of a checkpoint are declared: the manifest, small and compared by its bytes, and the
 weights, which are read through it.
@@ -30,44 +30,6 @@ rule base:
             --threads {threads} \
             --costs results/{wildcards.study}/seed{wildcards.seed}/costs/base \
             --out results/{wildcards.study}/seed{wildcards.seed}/checkpoints/base \
-            2>&1 | tee {log:q}
-        """
-
-
-rule teach:
-    """The teacher's outputs on the training split, for all stages of one token."""
-    input:
-        unpack(separate_teacher),
-        manifest=f"{BASE}/checkpoint.json",
-        model=ancient(f"{BASE}/model.safetensors"),
-        text=STUDY.chat,
-        splits="results/{study}/splits.json",
-        script=of_workflow("src/teach.py"),
-        lock=LOCK,
-        arithmetic=ARITHMETIC,
-    output:
-        "results/{study}/teacher/{token}.safetensors",
-    log:
-        "logs/{study}/teacher.{token}.log",
-    wildcard_constraints:
-        token=one_of(map(STUDY.cache_token, STUDY.of_kind("distill"))),
-    resources:
-        **asked("teacher {token}"),
-        gpu=STUDY.gpus,
-    params:
-        student=folder_of("manifest"),
-        flags=lambda w: STUDY.teacher_flags(w.token),
-        sources=sources_of("teach.py"),
-    shell:
-        r"""
-        python {input.script:q} \
-            --student {params.student:q} \
-            --text {input.text:q} \
-            --splits {input.splits:q} \
-            --threads {threads} \
-            {params.flags:q} \
-            --costs results/{wildcards.study}/costs/teacher.{wildcards.token} \
-            --out {output:q} \
             2>&1 | tee {log:q}
         """
 

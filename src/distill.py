@@ -3,7 +3,7 @@
     python src/distill.py --parent results/smollm2-135m/seed0/checkpoints/P \\
         --out results/smollm2-135m/seed0/checkpoints/P-KD --pipeline P-KD \\
         --text assets/text/alpaca.jsonl --splits results/smollm2-135m/splits.json \\
-        --teacher results/smollm2-135m/teacher/KD.safetensors \\
+        --teacher-outputs results/smollm2-135m/teacher/KD.safetensors \\
         --temperature 2.0 --alpha 0.5 --training.steps 32
 """
 

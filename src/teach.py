@@ -2,13 +2,14 @@
 
     python src/teach.py --student results/smollm2-135m/seed0/checkpoints/base \\
         --text assets/text/alpaca.jsonl --splits results/smollm2-135m/splits.json \\
-        --seq-len 256 --mask-prompt true --top-k 64 \\
+        --seq-len 256 --mask-prompt true \\
         --out results/smollm2-135m/teacher/KD.safetensors
 
 The student's checkpoint gives the tokenizer and the rows of vocabulary. It is its own teacher
-unless `--model` names a prepared model.
+unless `--model` names another checkpoint or a prepared model.
 """
 
+import math
 from pathlib import Path
 
 from compression_order.common import declare, errors
@@ -19,13 +20,30 @@ def parser() -> declare.Parser:
     made = declare.Parser(__doc__)
     add = made.add_argument
     add("--student", type=Path, required=True, help="checkpoint of the uncompressed model")
-    add("--model", type=Path, help="folder of a prepared teacher (default: the student teaches)")
+    add(
+        "--model",
+        type=Path,
+        help="folder of the teacher, a checkpoint or a prepared model (default: the student)",
+    )
     add("--text", type=Path, required=True, help="chat text, JSON lines")
     add("--splits", type=Path, required=True, help="record numbers of the splits")
     add("--out", type=Path, required=True, help="safetensors file to write")
+    add(
+        "--temperatures",
+        type=_numbers,
+        default=(),
+        help="temperatures at which the loss of a top-k is measured, as 2.0,4.0 (default: none)",
+    )
     declare.add_flags(made, Teaching)
     declare.add_work(made)
     return made
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    found = tuple(float(part) for part in text.split(","))
+    if not all(math.isfinite(number) and number >= 1 for number in found):
+        raise ValueError(text)
+    return found
 
 
 def main() -> None:

@@ -82,9 +82,8 @@ def loss(given: Given, gauge: Gauge) -> dict[str, Any]:
     drawn = plain.drawn_loss(given.sizes)
 
     def of(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        per_token = losses.distillation(
-            drawn.labels, drawn.ids, drawn.log_probs, data.TEMPERATURE, data.ALPHA
-        )
+        divergence = losses.bucket_kl(drawn.ids, drawn.log_probs, data.TEMPERATURE)
+        per_token = losses.distillation(drawn.labels, divergence, data.TEMPERATURE, data.ALPHA)
         return losses.chunked(hidden, weight, per_token) / len(hidden)
 
     return plain.measure_loss(drawn, of, gauge)

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
+from types import MappingProxyType
 from typing import Any
 
 from compression_order.common.errors import HarnessError
@@ -44,7 +45,8 @@ class Plan:
     Attributes:
         rows: the pipelines of the table: `base`, then every ordering in the study's order, each
             after those of its prefixes that no row before it has.
-        nodes: every pipeline that needs a checkpoint, parents before children, without `base`.
+        nodes: every pipeline that needs a checkpoint, parents before children, without `base`:
+            the rows, and what teaches a distillation of theirs.
         refused: pipeline -> why it cannot exist; such a pipeline is a row but not a node.
         arms: arm -> its rows, `base` among them; empty where the study has no arms.
     """
@@ -141,7 +143,9 @@ def swaps(pipelines: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def plan(
-    orderings: str | Sequence[str] | Mapping[str, Sequence[str]], stages: Mapping[str, Stage]
+    orderings: str | Sequence[str] | Mapping[str, Sequence[str]],
+    stages: Mapping[str, Stage],
+    teachers: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """The nodes and rows that a study's `orderings` ask for.
 
@@ -150,6 +154,7 @@ def plan(
             ordered subsets it is, or with pipelines by name, at least one of several stages.
             `base` is always the first row.
         stages: what each token means.
+        teachers: token -> the pipeline that it learns from, where one teaches it.
 
     Raises:
         HarnessError: an ordering names a token that `stages` does not have.
@@ -166,8 +171,22 @@ def plan(
         _require_known(split(pipeline), stages, pipeline)
     rows = list(dict.fromkeys(prefix for pipeline in wanted for prefix in prefixes(pipeline)))
     refused = {row: why for row in rows if (why := refusal(row, stages))}
-    nodes = sorted((row for row in rows if row not in refused), key=lambda p: len(split(p)))
+    made = with_teachers((row for row in rows if row not in refused), teachers)
+    nodes = sorted(made, key=lambda p: len(split(p)))
     return Plan((BASE, *rows), tuple(nodes), refused, arms)
+
+
+def with_teachers(pipelines: Iterable[str], teachers: Mapping[str, str]) -> list[str]:
+    """Pipelines, the pipelines that teach their stages, and all prefixes of the latter."""
+    found = dict.fromkeys(pipelines)
+    waiting = list(found)
+    while waiting:
+        token = last(waiting.pop())
+        for prefix in prefixes(teachers[token]) if token in teachers else ():
+            if prefix not in found:
+                found[prefix] = None
+                waiting.append(prefix)
+    return list(found)
 
 
 def _arm(items: Sequence[str], stages: Mapping[str, Stage]) -> list[str]:

@@ -172,7 +172,8 @@ def test_the_loss_of_the_peers_is_ours():
     top = teacher.gather(-1, ids)
     log_probs = torch.cat([top, 1 - top.sum(-1, keepdim=True)], -1).log()
     settings = Settings(temperature=given.TEMPERATURE, alpha=given.ALPHA)
-    ours = losses.distillation(labels, ids, log_probs, settings.temperature, settings.alpha)
+    divergence = losses.bucket_kl(ids, log_probs, settings.temperature)
+    ours = losses.distillation(labels, divergence, settings.temperature, settings.alpha)
     value, _ = ours(logits, slice(0, 5))
     theirs = plain.bucket_loss(logits, labels, ids, log_probs)
     assert torch.allclose(value / 5, theirs, rtol=1e-5)
@@ -182,7 +183,8 @@ def test_the_loss_of_the_peers_is_ours():
     scores = torch.randn(5, 50)
     whole = (scores / given.TEMPERATURE).log_softmax(-1)
     full = plain.vocabulary_loss(logits, labels, scores)
-    cut = losses.distillation(labels, every, torch.cat([whole, empty], -1), given.TEMPERATURE, 0.5)
+    divergence = losses.bucket_kl(every, torch.cat([whole, empty], -1), given.TEMPERATURE)
+    cut = losses.distillation(labels, divergence, given.TEMPERATURE, 0.5)
     assert torch.allclose(cut(logits, slice(0, 5))[0] / 5, full, rtol=1e-4)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -128,15 +129,21 @@ def test_a_job_without_seconds_or_bytes_has_no_ratio() -> None:
 def test_every_job_looks_where_the_rules_write() -> None:
     """The folders in the rules, with their wildcards filled in, are those of the jobs."""
     read = yaml.safe_load((ROOT / "studies/smoke.yaml").read_text())
-    asked = parse.build(read, "smoke", ROOT)
     assumed = demands.Assumed(conversation=0, question=64, text=1, questions=1)
-    jobs = graph.jobs(asked, graph.architecture(asked), assumed, ROOT)
+    jobs = []
+    for teacher in ("base", "P"):  # one for the study, one for each seed
+        asked = parse.build({**read, "teacher": teacher}, "smoke", ROOT)
+        jobs += graph.jobs(asked, graph.architecture(asked), assumed, ROOT)
     rules = "".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
     templates = {
         line.split("--costs ")[1].split()[0].replace(":q}", "}")
         for line in rules.splitlines()
         if "--costs " in line and "~" not in line  # comparisons of two are in no plan
     }
+    assert "{params.costs}" in templates
+    told = {line.split('"')[1] for line in rules.splitlines() if line.strip().startswith("costs=")}
+    named = {re.sub(r"\{(\w+)\}", r"{wildcards.\1}", template) for template in told}
+    templates = (templates - {"{params.costs}"}) | named
     expected = set()
     for template in templates:
         for pipeline in asked.plan.rows:

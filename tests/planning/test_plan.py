@@ -22,9 +22,10 @@ from compression_order.checkpoint import disk
 from compression_order.common.errors import HarnessError
 from compression_order.planning import graph, timetable
 from compression_order.planning.devices import DEVICES
+from compression_order.stages import teach
 from compression_order.study import parse, study
 from compression_order.text import chat
-from compression_order.training import forward, losses, teacher
+from compression_order.training import buckets, forward, losses, teacher
 
 MIB = 2**20
 ASSUMED = demands.Assumed(conversation=0, question=64, text=300_000, questions=1000)
@@ -117,7 +118,8 @@ def test_the_nf4_file_of_smollm2() -> None:
 def test_constants_are_those_of_the_code_that_runs() -> None:
     assert losses.chunked.__defaults__ == (memory.LOSS_CHUNK,)
     assert (forward.CHUNK, forward.TOKENS) == (memory.SCORE_CHUNK, memory.BATCH)
-    assert teacher.NODES == memory.TAIL
+    assert buckets.NODES == memory.TAIL
+    assert teach.SAMPLE == demands.SAMPLE
 
 
 # --- operations -----------------------------------------------------------------------------
@@ -194,15 +196,16 @@ def test_what_a_layer_keeps_is_what_torch_saves(
     assert layer == expected
 
 
-@pytest.mark.parametrize("k", [4, 64])
-def test_the_teachers_cache_to_the_byte(tmp_path: Path, k: int) -> None:
+@pytest.mark.parametrize("vocabulary", [600, 590])
+@pytest.mark.parametrize("k", [0, 4, 64])
+def test_the_teachers_cache_to_the_byte(tmp_path: Path, k: int, vocabulary: int) -> None:
     shape, model = tiny("llama")
     rows = [chat.Encoded(i, [5] * n, [5] * n) for i, n in enumerate((9, 21))]
-    teacher.write(tmp_path / "cache.safetensors", model, rows, k, model.config.vocab_size, "test")
+    teacher.write(tmp_path / "cache.safetensors", model, rows, k, vocabulary, "test")
     with safe_open(tmp_path / "cache.safetensors", "pt") as stored:
         tensors = [stored.get_tensor(name) for name in stored.keys()]
     written = sum(t.numel() * t.element_size() for t in tensors)
-    assert written == memory.cache_bytes(shape, 8 + 20, 2, k)
+    assert written == memory.cache_bytes(shape, vocabulary, 8 + 20, 2, k)
 
 
 def test_full_training_of_qwen_3b_needs_what_the_paper_did_not_have() -> None:

@@ -148,7 +148,7 @@ class Walk:
         common = {"method": stage.method, "on_quantized": stage.on_quantized}
         asked = declare.flags({**common, **given})
         if stage.kind == "distill":
-            asked += ["--teacher", str(self.lab.teacher)]
+            asked += ["--teacher-outputs", str(self.lab.teacher)]
         try:
             planned: State = stage.settings.child(self.state, around(stage.on_quantized))
         except HarnessError as refusal:

@@ -68,8 +68,16 @@ def test_a_shipped_study_says_every_setting_of_its_methods(path):
     for token in made.stages:
         given = {k: v for k, v in read["stages"][token].items() if k not in parse.COMMON}
         wanted = known(made, token)
+        if made.stages[token].kind == "distill":  # of the study, unless the stage names its own
+            assert wanted["teacher"] == taught_by(made)
+            given.setdefault("teacher", wanted["teacher"])
         assert flat(given) == flat(wanted), token
         assert set(declare.flags(wanted)) <= set(made.flags(token)), token
+
+
+def taught_by(made: study.Study) -> str:
+    teacher = made.file.teacher
+    return teacher if isinstance(teacher, str) else teacher.name
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.name)
@@ -100,7 +108,7 @@ def shortened(its: declare.Settings, like: declare.Settings | None = None) -> di
 def commands(made: study.Study) -> list[list[str]]:
     """The flags of every command that a study leads to."""
     stages = [made.flags(token) for token in made.stages]
-    teachers = [made.teacher_flags(token) for token in made.of_kind("distill")]
+    teachers = [made.teacher_flags(token, 0) for token in made.of_kind("distill")]
     shared = [made.split_flags(), made.measure_flags(), made.serving_flags(), made.table_flags()]
     return [*stages, *teachers, *shared]
 
@@ -234,7 +242,7 @@ def test_a_methods_declaration_says_name_meaning_and_default(method):
 def test_a_stage_reads_from_its_flags_what_the_study_says(method):
     kind = methods.settings(method)
     needed = ["--parent=a", "--out=b", "--pipeline=X", "--text=c", "--splits=d"]
-    needed += ["--teacher=e"] if kind.kind == "distill" else []
+    needed += ["--teacher-outputs=e"] if kind.kind == "distill" else []
     _, its = stage_flags.parse(kind.kind, "", [*needed, f"--method={method}"])
     assert its == kind()  # the defaults of the command line are those of a study file
     changed = others(kind)
@@ -255,7 +263,7 @@ def others(kind: type[declare.Settings]) -> declare.Settings:
         elif get_args(field.annotation):
             values[name] = next(v for v in get_args(field.annotation) if v != default)
         elif field.annotation is str:
-            values[name] = {"pattern": "2:4", "targets": "q_proj,v_proj"}[name]
+            values[name] = {"pattern": "2:4", "targets": "q_proj,v_proj", "teacher": "P-FT"}[name]
         else:
             step = {bool: 1, int: 8}.get(field.annotation, 0.0625)
             values[name] = field.annotation(not default if step == 1 else default + step)
@@ -326,10 +334,10 @@ def test_flags_are_sorted_dotted_and_complete():
 
 
 def test_temperature_and_alpha_leave_the_teacher_alone():
-    teacher = build(SMOKE).teacher_flags("KD")
-    assert build(changed("stages.KD.temperature", 4.0)).teacher_flags("KD") == teacher
-    assert build(changed("stages.KD.alpha", 1.0)).teacher_flags("KD") == teacher
-    assert build(changed("stages.KD.top_k", 8)).teacher_flags("KD") != teacher
+    teacher = build(SMOKE).teacher_flags("KD", 0)
+    assert build(changed("stages.KD.temperature", 4.0)).teacher_flags("KD", 0) == teacher
+    assert build(changed("stages.KD.alpha", 1.0)).teacher_flags("KD", 0) == teacher
+    assert build(changed("stages.KD.top_k", 8)).teacher_flags("KD", 0) != teacher
 
 
 # faults
@@ -417,7 +425,7 @@ def test_every_process_that_computes_is_told_in_what(compute):
     lock = "studies/smoke.lock.yaml"
     told = f"--compute={lock if compute == 'auto' else compute}"
     assert made.lock == lock
-    for flags in (made.flags("P"), made.teacher_flags("KD"), made.document_flags(),
+    for flags in (made.flags("P"), made.teacher_flags("KD", 0), made.document_flags(),
                   made.measure_flags()):  # fmt: skip
         assert told in flags
     assert not any(flag.startswith("--compute") for flag in made.serving_flags())

@@ -117,7 +117,7 @@ class Lab:
         model: the prepared model.
         base: its checkpoint, dense.
         quantized: the same in NF4 with double quantization.
-        teacher: the teacher's cache: `SEQ_LEN` tokens, prompt masked, top 64.
+        teacher: the teacher's cache: `SEQ_LEN` tokens, prompt masked, exact.
         reference: the base on the held-out conversations.
     """
 
@@ -164,7 +164,7 @@ class Lab:
         token = out.name.rsplit("-", 1)[-1]
         its: dict[str, list[object]] = {
             "P": ["--ratio=0.25", f"--seq-len={SEQ_LEN}"],
-            "KD": ["--teacher", self.teacher, *training_flags("training")],
+            "KD": ["--teacher-outputs", self.teacher, *training_flags("training")],
             "Q": [],
         }
         common = ["--parent", parent, "--out", out, "--pipeline", out.name, *self.read()]

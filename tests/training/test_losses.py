@@ -1,11 +1,13 @@
 """The chunked losses against the plain formulas, written out with autograd in float64."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from compression_order.training import losses
 
@@ -51,7 +53,8 @@ def bucketed(teacher_logits: Tensor, k: int, temperature: float) -> tuple[Tensor
 
 def kl_of(logits: Tensor, ids: Tensor, log_probs: Tensor, temperature: float) -> float:
     """The project's KL of given logits, summed over the tokens: alpha 1, without T squared."""
-    loss = losses.distillation(ids[:, 0], ids, log_probs, temperature, 1.0)
+    divergence = losses.bucket_kl(ids, log_probs, temperature)
+    loss = losses.distillation(ids[:, 0], divergence, temperature, 1.0)
     head = torch.eye(logits.shape[1], dtype=logits.dtype)
     return float(losses.chunked(logits, head, loss)) / temperature**2
 
@@ -91,10 +94,78 @@ def test_distillation_and_its_gradient(
     plain = (1 - alpha) * hard + alpha * temperature**2 * soft
     expected = gradients(plain, h, w)
     for chunk in (1, 8, 256):
-        loss = losses.distillation(labels, ids, log_probs.to(dtype), temperature, alpha)
+        divergence = losses.bucket_kl(ids, log_probs.to(dtype), temperature)
+        loss = losses.distillation(labels, divergence, temperature, alpha)
         ours = losses.chunked(hidden, weight, loss, chunk)
         assert ours.item() == pytest.approx(plain.item(), rel=tolerance)
         assert_equal(gradients(ours, hidden, weight), expected, tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
+def test_exact_distillation_and_its_gradient(
+    temperature: float, alpha: float, dtype: torch.dtype, tolerance: float
+) -> None:
+    """The teacher is wider than the student."""
+    hidden, weight, labels = student(dtype)
+    rng = torch.Generator().manual_seed(2)
+    theirs = torch.randn(TOKENS, 24, generator=rng, dtype=torch.float64).to(dtype)
+    head = torch.randn(VOCABULARY, 24, generator=rng, dtype=torch.float64).to(dtype)
+    h, w = (t.detach().double().requires_grad_() for t in (hidden, weight))
+    hard = F.cross_entropy(h @ w.T, labels, reduction="sum")
+    target = (theirs.double() @ head.double().T / temperature).softmax(-1)
+    soft = F.kl_div((h @ w.T / temperature).log_softmax(-1), target, reduction="sum")
+    plain = (1 - alpha) * hard + alpha * temperature**2 * soft
+    expected = gradients(plain, h, w)
+    for chunk in (1, 8, 256):
+        divergence = losses.full_kl(theirs, head, temperature)
+        loss = losses.distillation(labels, divergence, temperature, alpha)
+        ours = losses.chunked(hidden, weight, loss, chunk)
+        assert ours.item() == pytest.approx(plain.item(), rel=tolerance)
+        assert_equal(gradients(ours, hidden, weight), expected, tolerance)
+
+
+def test_the_exact_divergence_under_autocast_is_of_bf16_products() -> None:
+    hidden, weight, _ = student()
+    theirs = hidden.detach().bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert losses.product_dtype(hidden) == torch.bfloat16
+        own = losses.full_kl(theirs, weight.detach().bfloat16(), 2.0)
+        none = losses.chunked(hidden, weight, own, 8)
+        other = losses.full_kl(theirs.flip(0), weight.detach().bfloat16(), 2.0)
+        ours = losses.chunked(hidden, weight, other, 8)
+        logits = [(h @ weight.T).float() / 2 for h in (hidden, theirs.flip(0))]
+        target = logits[1].detach().softmax(-1)
+        plain = F.kl_div(logits[0].log_softmax(-1), target, reduction="sum")
+    assert none.item() == 0  # the same products: to the bit the same logits
+    assert ours.item() == pytest.approx(plain.item(), rel=1e-5)
+    assert_equal(gradients(ours, hidden, weight), gradients(plain, hidden, weight), 1e-2)
+
+
+def test_no_more_than_one_chunk_of_logits_is_in_memory() -> None:
+    tokens, vocabulary, chunk = 1024, 4096, 64
+    hidden = torch.randn(tokens, 8).requires_grad_()
+    weight = torch.randn(vocabulary, 8).requires_grad_()
+    theirs, head = torch.randn(tokens, 8), torch.randn(vocabulary, 8)
+    labels = torch.randint(vocabulary, (tokens,))
+    loss = losses.distillation(labels, losses.full_kl(theirs, head, 2.0), 2.0, 0.5)
+    with Largest() as seen:
+        losses.chunked(hidden, weight, loss, chunk).backward()
+    assert seen.elements == chunk * vocabulary
+
+
+class Largest(TorchDispatchMode):
+    """The elements of the largest tensor that an operation makes."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):  # type: ignore[no-untyped-def]
+        made = function(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(tensor, Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return made
 
 
 def test_the_gradient_is_scaled_by_what_comes_from_above() -> None:
@@ -111,8 +182,15 @@ def test_gradcheck() -> None:
     h = hidden[few].detach().requires_grad_()
     w = weight[narrow].detach().requires_grad_()
     ids, log_probs = bucketed(teacher(12, 5), 4, 2.0)
-    loss = losses.distillation(labels[few] % 12, ids, log_probs, 2.0, 0.7)
-    assert torch.autograd.gradcheck(lambda a, b: losses.chunked(a, b, loss, 2), (h, w))
+    theirs = torch.randn(5, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    other = torch.randn(12, 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    for divergence in (losses.bucket_kl(ids, log_probs, 2.0), losses.full_kl(theirs, other, 2.0)):
+        loss = losses.distillation(labels[few] % 12, divergence, 2.0, 0.7)
+
+        def total(a: Tensor, b: Tensor, loss: losses.Loss = loss) -> Tensor:
+            return losses.chunked(a, b, loss, 2)
+
+        assert torch.autograd.gradcheck(total, (h, w))
 
 
 def test_under_autocast_it_is_the_plain_formula_on_bf16_logits() -> None:
@@ -169,7 +247,8 @@ def test_the_tail_has_a_gradient_of_its_own() -> None:
     logits = teacher(10, 2).requires_grad_()
     target = teacher(10, 2).flip(-1)
     ids, log_probs = bucketed(target, k, temperature)
-    loss = losses.distillation(ids[:, 0], ids, log_probs, temperature, 1.0)
+    divergence = losses.bucket_kl(ids, log_probs, temperature)
+    loss = losses.distillation(ids[:, 0], divergence, temperature, 1.0)
     total = losses.chunked(logits, torch.eye(10, dtype=torch.float64), loss) / temperature**2
     (gradient,) = torch.autograd.grad(total, logits)
     q = (logits / temperature).softmax(-1).detach()

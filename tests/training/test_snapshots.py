@@ -170,7 +170,7 @@ def test_a_snapshot_of_another_teacher_is_passed_over(
     other = tmp_path / "teacher.safetensors"
     source = ["--student", lab.quantized, *lab.read(), f"--seq-len={SEQ_LEN}"]
     inside("teach", *source, "--costs", tmp_path / "costs", "--out", other)
-    passed_over(killed, tmp_path, caplog, "--teacher", str(other))
+    passed_over(killed, tmp_path, caplog, "--teacher-outputs", str(other))
 
 
 def test_what_a_killed_write_left_aside_goes(killed: Killed, tmp_path: Path) -> None:

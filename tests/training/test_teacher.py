@@ -1,5 +1,6 @@
-"""The teacher's cache against its exact distribution, and whose documents it serves."""
+"""The teacher's cache against the model that it was made from, and whose documents it serves."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -7,91 +8,16 @@ import torch
 from lab import SEQ_LEN, Lab, inside
 from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from torch.nn import functional as F
+from transformers import AutoTokenizer, PreTrainedModel
 
 from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common import files
 from compression_order.common.errors import HarnessError
 from compression_order.text import chat
-from compression_order.training import loop, teacher
+from compression_order.training import forward, loop, losses, teacher
 
-CPU = torch.device("cpu")
-VOCABULARY, K = 49152, 64
-TEMPERATURES = (1.0, 1.5, 2.0, 4.0, 10.0)
-# nats of KL(exact || cached): interpolating the tail, and storing log-probabilities in fp16
-INTERPOLATION, STORAGE = 1e-4, 1e-6
-
-
-def exact_tail(log_probs: Tensor, ids: Tensor, temperature: float) -> Tensor:
-    """log of the sum of p^(1/T) over the ids that are not kept, [tokens]."""
-    rest = (log_probs / temperature).scatter(-1, ids, -torch.inf)
-    return rest.logsumexp(-1)
-
-
-def kl(log_p: Tensor, log_q: Tensor) -> float:
-    """The largest KL of a token, nats."""
-    return float((log_p.exp() * (log_p - log_q)).sum(-1).max())
-
-
-@pytest.fixture(scope="module")
-def realistic(tmp_path_factory: pytest.TempPathFactory) -> tuple[teacher.Cache, Tensor]:
-    """A cache of heavy-tailed logits over 49,152 ids, and their log-probabilities in float64.
-
-    The logits of a token have a standard deviation between 3 and 5: one of SmolLM2-135M's on
-    chat text has 3.7. Rows of the head differ in length, which makes the tails heavy.
-    """
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        tie_word_embeddings=False,
-    )
-    model = LlamaForCausalLM(config).eval()
-    lengths = 2.5 / (torch.randn(VOCABULARY, 1, 5).square().mean(-1)).sqrt()
-    model.lm_head.weight.data = torch.randn(VOCABULARY, 32) / 32**0.5 * lengths
-    ids = torch.randint(VOCABULARY, (25,)).tolist()
-    path = tmp_path_factory.mktemp("teacher") / "cache.safetensors"
-    teacher.write(path, model, [chat.Encoded(0, ids, ids)], K, model.config.vocab_size, "teacher")
-    with torch.no_grad():
-        logits = model(torch.tensor([ids])).logits[0, :-1]
-    deviations = logits.std(-1)
-    assert deviations.min() > 2
-    assert deviations.max() < 6
-    asked = teacher.key([chat.Encoded(0, ids, ids)], K)
-    return teacher.Cache(path, asked), logits.double().log_softmax(-1)
-
-
-@pytest.mark.parametrize("temperature", TEMPERATURES)
-def test_buckets_equal_the_exact_distribution(
-    realistic: tuple[teacher.Cache, Tensor], temperature: float, capsys: pytest.CaptureFixture[str]
-) -> None:
-    cache, log_probs = realistic
-    ids, found = cache.buckets([0], temperature, CPU)
-    assert torch.equal(ids, log_probs.topk(K).indices)
-    top, tail = log_probs.gather(-1, ids), exact_tail(log_probs, ids, temperature)
-    tail = tail[:, None]
-    exact = torch.cat([top / temperature, tail], -1).log_softmax(-1)
-    stored = torch.cat([top.half().double() / temperature, tail], -1).log_softmax(-1)
-    # the definition: tempered probabilities, the ids' own and the sum of the others
-    tempered = (log_probs / temperature).softmax(-1)
-    by_definition = torch.cat(
-        [tempered.gather(-1, ids), tempered.scatter(-1, ids, 0).sum(-1, keepdim=True)], -1
-    )
-    torch.testing.assert_close(exact.exp(), by_definition, rtol=1e-9, atol=1e-14)
-    interpolation, storage = kl(stored, found.double()), kl(exact, stored)
-    with capsys.disabled():
-        errors = (found.double() - stored).abs().max(), (stored - exact).abs().max()
-        print(
-            f"\nT {temperature:g}, {teacher.NODES} nodes: interpolation {errors[0]:.1e} in a "
-            f"log-probability, KL {interpolation:.1e}; fp16 {errors[1]:.1e}, KL {storage:.1e}",
-            end="",
-        )
-    assert abs(interpolation) < INTERPOLATION
-    assert abs(storage) < STORAGE
-    torch.testing.assert_close(found.exp().sum(-1), torch.ones(len(found)))
+KINDS = (0, 64)  # exact, and a top-k
 
 
 @pytest.fixture(scope="module")
@@ -103,52 +29,125 @@ def tiny(lab: Lab) -> tuple[PreTrainedModel, list[chat.Encoded]]:
     return Checkpoint(lab.base).model(torch.float32), documents
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=KINDS, ids=["exact", "top-64"])
 def cache(
-    tiny: tuple[PreTrainedModel, list[chat.Encoded]], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    tiny: tuple[PreTrainedModel, list[chat.Encoded]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> teacher.Cache:
     path = tmp_path_factory.mktemp("teacher") / "cache.safetensors"
-    teacher.write(path, *tiny, K, tiny[0].config.vocab_size, "teacher")
-    return teacher.Cache(path, teacher.key(tiny[1], K))
+    teacher.write(path, *tiny, request.param, tiny[0].config.vocab_size, "teacher")
+    return teacher.Cache(path, teacher.key(tiny[1], request.param))
+
+
+def divergence(
+    cache: teacher.Cache, indices: list[int], temperature: float, hidden: Tensor, head: Tensor
+) -> tuple[float, Tensor]:
+    """The sum of KL(teacher || student) of the tokens, and its gradient in the hidden states."""
+    student = hidden.detach().requires_grad_()
+    total = losses.chunked(student, head, cache.divergence(indices, temperature, student))
+    total.backward()
+    assert student.grad is not None
+    return total.item(), student.grad
+
+
+def test_the_divergence_is_that_of_the_teachers_logits(
+    tiny: tuple[PreTrainedModel, list[chat.Encoded]], tmp_path: Path
+) -> None:
+    """Of hidden states rounded to bf16, as they are stored; to the digit of float32."""
+    model, documents = tiny
+    chosen = documents[3:1:-1]
+    path = tmp_path / "cache.safetensors"
+    teacher.write(path, model, documents, 0, 500, "teacher")
+    cache = teacher.Cache(path, teacher.key(documents, 0))
+    assert cache.vocabulary == 500
+    batch = chat.batch(chosen, 2)
+    with torch.no_grad():
+        mask = loop.loss_mask(batch)
+        states = model.base_model(input_ids=batch.ids).last_hidden_state[:, :-1][mask]
+    head = model.get_output_embeddings().weight.detach()[:500]
+    student = states + 0.3 * torch.randn(states.shape, generator=torch.Generator().manual_seed(0))
+    for temperature in (1.0, 4.0):
+        value, gradient = divergence(cache, batch.indices, temperature, student, head)
+        theirs = states.bfloat16().double() @ head.bfloat16().double().T
+        ours = student.double().requires_grad_()
+        kl = F.kl_div(
+            (ours @ head.double().T / temperature).log_softmax(-1),
+            (theirs / temperature).softmax(-1),
+            reduction="sum",
+        )
+        kl.backward()
+        assert value == pytest.approx(kl.item(), rel=1e-4)
+        torch.testing.assert_close(gradient.double(), ours.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_a_teacher_has_next_to_nothing_to_teach_itself(
+    tiny: tuple[PreTrainedModel, list[chat.Encoded]], tmp_path: Path
+) -> None:
+    """In bf16 the products of teacher and student are the same ones: exactly nothing."""
+    documents = tiny[1][:4]
+    model = copy.deepcopy(tiny[0]).bfloat16()
+    teacher.write(tmp_path / "c.safetensors", model, documents, 0, 512, "teacher")
+    cache = teacher.Cache(tmp_path / "c.safetensors", teacher.key(documents, 0))
+    found = {}
+    for batch in forward.trained_states(model, documents):
+        found |= batch
+    hidden = torch.cat([found[place] for place in range(len(documents))])
+    head = model.get_output_embeddings().weight.detach()
+    value, gradient = divergence(cache, [d.index for d in documents], 2.0, hidden, head)
+    assert value == 0
+    assert not gradient.any()
 
 
 def test_documents_may_be_asked_for_in_any_order(
     cache: teacher.Cache, tiny: tuple[PreTrainedModel, list[chat.Encoded]]
 ) -> None:
-    first, second, third = (document.index for document in tiny[1][:3])
-    whole = cache.buckets([third, first, second], 2.0, CPU)
-    apart = [cache.buckets([index], 2.0, CPU) for index in (third, first, second)]
-    for part, together in enumerate(whole):
-        assert torch.equal(together, torch.cat([one[part] for one in apart]))
+    chosen = tiny[1][:3]
+    sizes = [len(document.loss_positions()) for document in chosen]
+    model = tiny[0]
+    hidden = torch.randn(sum(sizes), model.config.hidden_size)
+    head = model.get_output_embeddings().weight.detach()
+    each = hidden.split(sizes)
+    order = (2, 0, 1)
+    indices = [chosen[place].index for place in order]
+    shuffled = torch.cat([each[place] for place in order])
+    whole = divergence(cache, indices, 2.0, shuffled, head)
+    apart = [divergence(cache, [chosen[p].index], 2.0, each[p], head) for p in order]
+    assert whole[0] == pytest.approx(sum(value for value, _ in apart), rel=1e-5)
+    torch.testing.assert_close(whole[1], torch.cat([gradient for _, gradient in apart]))
 
 
+@pytest.mark.parametrize("k", KINDS)
 def test_the_same_bytes_every_time(
-    tiny: tuple[PreTrainedModel, list[chat.Encoded]], tmp_path: Path
+    tiny: tuple[PreTrainedModel, list[chat.Encoded]], tmp_path: Path, k: int
 ) -> None:
     """Metadata of several entries comes out in any order."""
     path = tmp_path / "cache.safetensors"
     made = set()
     for _ in range(8):
-        teacher.write(path, tiny[0], tiny[1][:1], K, tiny[0].config.vocab_size, "teacher")
+        teacher.write(path, tiny[0], tiny[1][:1], k, tiny[0].config.vocab_size, "teacher")
         made.add(files.sha256(path))
     assert len(made) == 1
 
 
 def test_padding_never_enters(
-    cache: teacher.Cache, tiny: tuple[PreTrainedModel, list[chat.Encoded]]
+    tiny: tuple[PreTrainedModel, list[chat.Encoded]], tmp_path: Path
 ) -> None:
     """Row by row a padded batch's trained positions are the cache's, in the same order."""
     model, documents = tiny
+    path = tmp_path / "cache.safetensors"
+    teacher.write(path, model, documents, 0, model.config.vocab_size, "teacher")
     chosen = [min(documents, key=lambda d: len(d.ids)), max(documents, key=lambda d: len(d.ids))]
     assert len(chosen[0].ids) < len(chosen[1].ids)
     batch = chat.batch(chosen, 2)
-    ids, log_probs = cache.buckets(batch.indices, 1.0, CPU)
-    counts = [len(document.loss_positions()) for document in chosen]
-    assert len(ids) == sum(counts) == len(loop.targets(batch))
     with torch.no_grad():
-        logits = model(input_ids=batch.ids, attention_mask=batch.attention).logits
-    padded = logits[:, :-1][loop.loss_mask(batch)].log_softmax(-1)
-    torch.testing.assert_close(log_probs[:, :-1], padded.gather(-1, ids), rtol=2e-3, atol=1e-3)
+        padded = loop.hidden_states(model, batch)[:, :-1][loop.loss_mask(batch)]
+    places = [next(n for n, d in enumerate(documents) if d is c) for c in chosen]
+    with safe_open(path, "pt") as stored:
+        split = stored.get_tensor("hidden").split(stored.get_tensor("counts").tolist())
+    kept = torch.cat([split[place] for place in places])
+    assert len(kept) == len(loop.targets(batch))
+    torch.testing.assert_close(kept.float(), padded, rtol=1e-2, atol=1e-3)
     # only the assistant's tokens: the labels are what comes after each kept position
     after = [d.ids[t + 1] for d in chosen for t in d.loss_positions()]
     assert loop.targets(batch).tolist() == after
@@ -166,18 +165,18 @@ def test_the_bf16_cache_that_the_command_line_writes(lab: Lab) -> None:
         counts = stored.get_tensor("counts").tolist()
         documents = stored.get_tensor("documents").tolist()
     assert documents == files.read_json(lab.splits)["train"]
-    assert shapes["ids"] == shapes["log_probs"] == (sum(counts), K)
-    assert shapes["tail"] == (sum(counts), teacher.NODES)
-    cache = teacher.Cache(lab.teacher, teacher.key(asked, K))
-    assert len(cache.buckets(documents, 2.0, CPU)[0]) == sum(counts)
+    config = Checkpoint(lab.base).config
+    assert shapes["hidden"] == (sum(counts), config.hidden_size)
+    assert shapes["head"] == (config.vocab_size, config.hidden_size)
+    assert teacher.Cache(lab.teacher, teacher.key(asked, 0)).losses_of_top_k(2.0) == {}
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        ("held_out", SEQ_LEN, True, K),
-        ("train", SEQ_LEN - 1, True, K),
-        ("train", SEQ_LEN, False, K),
+        ("held_out", SEQ_LEN, True, 0),
+        ("train", SEQ_LEN - 1, True, 0),
+        ("train", SEQ_LEN, False, 0),
         ("train", SEQ_LEN, True, 8),
     ],
 )
@@ -193,7 +192,7 @@ def test_a_cache_of_other_documents_is_refused(
 def test_a_missing_cache_is_one_sentence(lab: Lab, tmp_path: Path) -> None:
     missing = tmp_path / "none.safetensors"
     with pytest.raises(HarnessError, match=r"none\.safetensors does not exist; run the step that"):
-        lab.stage(lab.base, tmp_path / "made" / "KD", "--teacher", missing)
+        lab.stage(lab.base, tmp_path / "made" / "KD", "--teacher-outputs", missing)
     assert not (tmp_path / "made").exists()
 
 
@@ -210,9 +209,6 @@ def test_a_cache_of_another_split_is_refused(lab: Lab, tmp_path: Path) -> None:
         lab.stage(lab.base, tmp_path / "KD", "--splits", tmp_path / "splits.json")
 
 
-def test_more_ids_than_the_vocabulary_has_are_refused(lab: Lab, tmp_path: Path) -> None:
-    source = ["--student", lab.base, *lab.read(), "--costs", tmp_path / "costs"]
-    out = tmp_path / "cache.safetensors"
-    with pytest.raises(HarnessError, match="top_k 512 leaves nothing of the vocabulary of 512"):
-        inside("teach", *source, "--top-k=512", "--out", out)
-    assert not out.exists()
+def test_the_manifest_names_the_teachers_outputs(lab: Lab, tmp_path: Path) -> None:
+    manifest = lab.stage(lab.base, tmp_path / "made" / "KD")
+    assert manifest["claims"]["teacher"] == {"outputs": files.sha256(lab.teacher)}

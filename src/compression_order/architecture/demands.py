@@ -18,6 +18,8 @@ from compression_order.common.declare import Settings
 
 # what every stage proves itself on: prompts, tokens each, greedy tokens; `stage.Job._probe`
 PROMPTS, PROMPT, ANSWER = 4, 64, 16
+# conversations on which the loss of a top-k is measured; `stages/teach.py`
+SAMPLE = 32
 
 
 class Assumed(Settings):
@@ -127,6 +129,7 @@ def trained(shape: Architecture, name: str, how: TrainingRun) -> Part:
     """
     whole = forward(shape, name, how.sequences, how.mean, how.heads * how.tokens)
     flops = (2 if how.adapter else 3) * whole.flops + 6 * how.adapter * how.tokens
+    flops += 2 * how.taught * how.tokens  # the teacher's logits: forward only
     return Part(name, whole.tokens, flops, how.devices)
 
 
@@ -203,26 +206,41 @@ def cached(demand: Demand, on_gpu: bool) -> Demand:
 
 
 def teach(
-    teacher: State, documents: int, mean: int, longest: int, k: int, eight: bool, number: int = BF16
+    teacher: State,
+    student: Architecture,
+    documents: int,
+    mean: int,
+    longest: int,
+    k: int,
+    eight: bool,
+    number: int = BF16,
+    measured: int = 0,
 ) -> Demand:
-    """Run the teacher over the training split, in batches.
+    """Run the teacher over the training split, in batches; the head only for a top-k.
 
     Args:
         teacher: the model.
+        student: what it shares its vocabulary with.
         documents: conversations.
         mean: tokens of one.
         longest: of them, tokens.
-        k: ids kept a token.
+        k: ids kept a token; 0: the hidden states.
         eight: whether its linears are int8.
         number: bytes of a number that products are made of.
+        measured: conversations on which a top-k is measured against the student, beside it.
     """
     shape, tokens = teacher.shape, documents * mean
-    written = memory.cache_bytes(shape, tokens, documents, k)
+    shared = min(shape.vocabulary, student.vocabulary)
+    written = memory.cache_bytes(shape, shared, tokens, documents, k)
     linears = sum(shape.linears)
-    logits = memory.SCORE_CHUNK * shape.vocabulary * memory.CACHED_LOGIT
+    logits = memory.SCORE_CHUNK * shape.vocabulary * memory.CACHED_LOGIT if k else 0
     peak = Memory(
-        weights=memory.read_bytes(shape, number) - (number - 1) * linears * eight,
-        teacher=2 * written,  # its parts, and the whole that is stored
+        weights=memory.read_bytes(shape, number)
+        - (number - 1) * linears * eight
+        + (memory.read_bytes(student, number) if measured else 0),
+        teacher=written,
         activations=memory.passing(shape, max(memory.BATCH, longest), logits, number),
     )
-    return Demand((forward(shape, "teacher", documents, mean),), peak, teacher.bytes, written)
+    parts = [forward(shape, "teacher", documents, mean, None if k else 0)]
+    parts += [forward(its, "sample", measured, mean) for its in (shape, student) if measured]
+    return Demand(tuple(parts), peak, teacher.bytes, written)

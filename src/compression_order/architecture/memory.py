@@ -22,10 +22,12 @@ LOSS_CHUNK = 256  # tokens whose logits are in memory at a time; `losses.chunked
 SCORE_CHUNK = 256  # likewise; `forward.CHUNK`
 LIBRARIES = 650_000_000  # resident bytes of a process that has imported everything, measured
 BATCH = 1024  # tokens of a batch that is only read; `forward.TOKENS`
-TAIL = 8  # float32 numbers a token that the teacher's cache keeps of the tail; `teacher.NODES`
+TAIL = 8  # float32 numbers a token that a top-k of the teacher keeps of the tail; `buckets.NODES`
 # bytes a logit at the peak: logits in bf16 and float32, and what is derived from them
-ENTROPY_LOGIT, DIVERGENCE_LOGIT, SCORED_LOGIT, ANSWERED_LOGIT = 16, 24, 22, 10
-CACHED_LOGIT = 22  # of the teacher: logits, log-probabilities, the tail, and one power of it
+ENTROPY_LOGIT, SCORED_LOGIT, ANSWERED_LOGIT = 16, 22, 10
+# likewise of a divergence: exact (logits, and three tensors of both models), or of a top-k
+EXACT_LOGIT, BUCKETS_LOGIT = 16, 24
+CACHED_LOGIT = 22  # of a top-k: logits, log-probabilities, the tail, and one power of it
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class TrainingRun:
         rounded: whether the forward pass rounds the linears' weights to a grid.
         number: bytes of a number that products are made of.
         masked: whether padding counts, so that attention needs a mask.
+        taught: weights of the teacher's output embedding, where its logits are made again; 0: not.
     """
 
     steps: int
@@ -61,6 +64,7 @@ class TrainingRun:
     rounded: bool = False
     number: int = BF16
     masked: bool = False
+    taught: int = 0
 
     @property
     def sequences(self) -> int:
@@ -138,10 +142,10 @@ def training_memory(shape: Architecture, how: TrainingRun, teacher: int, logit: 
     """The peak of a training step; `logit`: bytes a logit of the loss, see above.
 
     The loss adds its chunk of logits, the float32 gradient of the head that is made in the same
-    pass, and the head in bf16.
+    pass, the head in bf16, and the teacher's where its logits are made again.
     """
     tokens = -(-how.batch // how.devices) * how.longest
-    chunk = min(LOSS_CHUNK, tokens) * shape.vocabulary * logit
+    chunk = min(LOSS_CHUNK, tokens) * shape.vocabulary * logit + how.number * how.taught
     mask = how.longest if how.masked else 0
     layers = sum(layer_bytes(shape, block, tokens, how.number, mask) for block in shape.blocks)
     last = 2 * FP32 * shape.hidden * tokens  # the last norm: its input, and normalized
@@ -197,10 +201,21 @@ def highest(memories: Iterable[Memory]) -> Memory:
     return max(memories, key=lambda memory: memory.peak)
 
 
-def cache_bytes(shape: Architecture, tokens: int, documents: int, k: int) -> int:
-    """The teacher's cache as stored: k ids and bf16-sized log-probabilities a token, the tail.
+def cache_bytes(teacher: Architecture, vocabulary: int, tokens: int, documents: int, k: int) -> int:
+    """The teacher's cache as stored.
 
-    Two numbers a document, and the rows of vocabulary.
+    Exact (`k` 0): its last hidden states and its output embedding, in bf16. Else k ids and
+    log-probabilities a token of two bytes each, and the tail. Beside them two numbers a document,
+    and the rows of vocabulary.
+
+    Args:
+        teacher: its shape.
+        vocabulary: rows that it shares with the student.
+        tokens: that are trained on.
+        documents: conversations.
+        k: ids kept a token; 0: the hidden states.
     """
-    ident = 2 if shape.vocabulary <= 2**16 else 4
-    return tokens * ((ident + 2) * k + FP32 * TAIL) + 16 * documents + 8
+    ident = 2 if vocabulary <= 2**16 else 4
+    each = (ident + 2) * k + FP32 * TAIL if k else BF16 * teacher.hidden
+    head = 0 if k else BF16 * vocabulary * teacher.hidden
+    return tokens * each + head + 16 * documents + 8

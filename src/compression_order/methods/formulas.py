@@ -26,6 +26,7 @@ class Context:
         on_gpu: whether the study computes on a GPU.
         number: bytes of a number that products are made of.
         assumed: what the study file does not say.
+        teacher: shape of the model that a distillation learns from; None for other stages.
     """
 
     on_quantized: str
@@ -34,6 +35,7 @@ class Context:
     on_gpu: bool
     number: int
     assumed: Assumed
+    teacher: Architecture | None = None
 
 
 def stored(parent: State, context: Context, shape: Architecture) -> State:

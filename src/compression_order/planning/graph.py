@@ -1,10 +1,12 @@
 """List the jobs of a study and their costs before anything runs.
 
-The jobs are those of `rules/`: one base per seed, one teacher per distilling token, one reference,
-one stage per node and seed, one measurement per row and seed. Fetching, and converting or making
+The jobs are those of `rules/`: one base per seed, one teacher per distilling token (and per seed
+where a pipeline teaches), one reference, one stage per node and seed, one measurement per row and
+seed. Fetching, and converting or making
 the model, are not planned. Pure Python: no torch.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +36,7 @@ class Job:
         after: the jobs it waits for.
         demand: what one copy takes.
         state: the checkpoint that it writes, if any.
+        each_seed: whether there is one copy per seed.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Job:
     after: tuple[str, ...]
     demand: Demand
     state: State | None = None
+    each_seed: bool = True
 
 
 def architecture(study: Study, override: str | None = None) -> Architecture:
@@ -74,15 +78,13 @@ def jobs(study: Study, shape: Architecture, assumed: Assumed, root: Path) -> lis
     """
     base, seeds = State(shape), len(study.seeds)
     reference = evaluations.reference(study, base, assumed)
-    planned = [_base(base, seeds), Job("reference", "reference", "", 1, (BASE,), reference)]
-    tokens = dict.fromkeys(map(study.cache_token, study.of_kind("distill")))
-    planned += [_teacher(study, token, base, assumed) for token in tokens]
-    states = {BASE: base}
+    shared = Job("reference", "reference", "", 1, (BASE,), reference, each_seed=False)
+    made = _Jobs(study, base, assumed)
+    made.add_shared_teachers()
     for node in study.plan.nodes:
-        job = _stage(study, node, states[orderings.parent(node)], assumed)
-        assert job.state is not None
-        states[node] = job.state
-        planned.append(job)
+        made.add(node)
+    planned = [made.first, shared, *made.jobs]
+    states = made.states
     asked = evaluations.tasks(study, assumed, root)
     for row in (r for r in study.plan.rows if r not in study.plan.refused):
         demand = evaluations.measure(study, states[row], base, asked, assumed)
@@ -98,45 +100,96 @@ def _base(base: State, seeds: int) -> Job:
     return Job(BASE, "base", BASE, seeds, (), Demand((), memory, base.bytes, base.bytes), base)
 
 
-def teacher_state(study: Study, base: State) -> State:
-    """The teacher: a model of its own, or the uncompressed one."""
-    entry = study.teacher_model
-    return State(_shape_of(entry)) if entry else base
+class _Jobs:
+    """The stages of a study and the passes of its teachers, each after what it waits for."""
+
+    def __init__(self, study: Study, base: State, assumed: Assumed) -> None:
+        self.study, self.assumed, self.jobs = study, assumed, list[Job]()
+        self.states, self.planned = {BASE: base}, set[str]()
+        self.first = _base(base, len(study.seeds))
+
+    def add(self, node: str) -> None:
+        """Plan a pipeline, unless it is planned already, and all that it waits for."""
+        if node in self.states:
+            return
+        parent = orderings.parent(node)
+        self.add(parent)
+        stage, study = self.study.stages[orderings.last(node)], self.study
+        teacher = [self._teacher(stage)] if stage.kind == "distill" else []
+        around = context(study, stage, self.assumed, self.states)
+        try:
+            made: State = stage.settings.child(self.states[parent], around)
+            demand: Demand = stage.settings.demand(self.states[parent], made, around)
+        except HarnessError as fault:
+            raise _at(stage, fault) from None
+        after = (parent, *teacher)
+        self.states[node] = made
+        self.jobs.append(Job(node, stage.kind, node, len(study.seeds), after, demand, made))
+
+    def add_shared_teachers(self) -> None:
+        """Plan the passes that wait for no stage."""
+        used = {orderings.last(node) for node in self.study.plan.nodes}
+        for token in self.study.of_kind("distill"):
+            if token in used and token not in self.study.taught:
+                self._teacher(self.study.stages[token])
+
+    def _teacher(self, stage: Stage) -> str:
+        """Plan the pass of a distillation's teacher; the name of its job."""
+        study, token = self.study, self.study.cache_token(stage.token)
+        name = f"teacher {token}"
+        if name in self.planned:
+            return name
+        self.planned.add(name)
+        pipeline = study.taught.get(token, BASE)
+        self.add(pipeline)
+        its, how = study.stages[token].settings, study.stages[token].settings.training
+        around = context(study, study.stages[token], self.assumed, self.states)
+        documents = formulas.documents(how, around)
+        another = study.teacher_folder(token, "") is not None
+        demand = demands.teach(
+            teacher_state(study, token, self.states),
+            self.states[BASE].shape,
+            documents,
+            formulas.length(how, around),
+            how.seq_len,
+            its.top_k,
+            its.teacher_weights == "int8",
+            around.number,
+            min(documents, demands.SAMPLE) if its.top_k and another else 0,
+        )
+        demand = demands.cached(demand, study.gpus > 0)
+        after = tuple(dict.fromkeys((BASE, pipeline)))
+        each = token in study.taught
+        copies = len(study.seeds) if each else 1
+        self.jobs.append(Job(name, "teach", "", copies, after, demand, each_seed=each))
+        return name
 
 
-def context(study: Study, stage: Stage, assumed: Assumed) -> Context:
+def teacher_state(study: Study, token: str, states: Mapping[str, State]) -> State:
+    """A distillation's teacher: a model of its own, or a checkpoint of the study.
+
+    Args:
+        study: the study.
+        token: of the distillation.
+        states: of the pipelines that are planned.
+    """
+    entry = study.teacher_model(token)
+    return State(_shape_of(entry)) if entry else states[study.taught.get(token, BASE)]
+
+
+def context(study: Study, stage: Stage, assumed: Assumed, states: Mapping[str, State]) -> Context:
     """What a method's formulas know of the study around a stage."""
     splits = study.file.splits
     number = evaluations.number(study)
     on_gpu = study.gpus > 0
-    return Context(stage.on_quantized, splits.train, splits.calibration, on_gpu, number, assumed)
-
-
-def _teacher(study: Study, token: str, base: State, assumed: Assumed) -> Job:
-    stage = study.stages[token]
-    its, how, teacher = stage.settings, stage.settings.training, teacher_state(study, base)
-    around = context(study, stage, assumed)
-    documents, length = formulas.documents(how, around), formulas.length(how, around)
-    eight = its.teacher_weights == "int8"
-    demand = demands.teach(teacher, documents, length, how.seq_len, its.top_k, eight, around.number)
-    demand = demands.cached(demand, study.gpus > 0)
-    return Job(f"teacher {token}", "teach", "", 1, (BASE,), demand)
+    teaches = stage.kind == "distill"
+    shape = teacher_state(study, stage.token, states).shape if teaches else None
+    return Context(
+        stage.on_quantized, splits.train, splits.calibration, on_gpu, number, assumed, shape
+    )
 
 
 def _at(stage: Stage, fault: HarnessError) -> HarnessError:
     """Name the stage in an error message; some messages name a key of it already."""
     key = f"stages.{stage.token}"
     return fault if str(fault).startswith(key) else HarnessError(f"{key}: {fault}")
-
-
-def _stage(study: Study, node: str, parent: State, assumed: Assumed) -> Job:
-    stage = study.stages[orderings.last(node)]
-    around = context(study, stage, assumed)
-    try:
-        made: State = stage.settings.child(parent, around)
-        demand: Demand = stage.settings.demand(parent, made, around)
-    except HarnessError as fault:
-        raise _at(stage, fault) from None
-    teacher = [f"teacher {study.cache_token(stage.token)}"] if stage.kind == "distill" else []
-    after = (orderings.parent(node), *teacher)
-    return Job(node, stage.kind, node, len(study.seeds), after, demand, made)

@@ -74,11 +74,12 @@ def _paths(job: Job, seeds: Sequence[int], results: Path) -> list[Path]:
     """Paths where the rules make the copies of a job write costs; `meter.Costs` names the file."""
     if job.pipeline:
         return [_record(results / f"seed{seed}", job.pipeline, job.kind) for seed in seeds]
-    return [results / "costs" / job.name.replace(" ", ".") / f"{job.kind}.json"]
+    folders = [results / f"seed{seed}" for seed in seeds] if job.each_seed else [results]
+    return [_record(folder, job.name.replace(" ", "."), job.kind) for folder in folders]
 
 
-def _record(seed: Path, pipeline: str, kind: str) -> Path:
-    return seed / "costs" / pipeline / f"{kind}.json"
+def _record(folder: Path, name: str, kind: str) -> Path:
+    return folder / "costs" / name / f"{kind}.json"
 
 
 def timeline(seed: Path, pipeline: str, kind: str) -> Path:

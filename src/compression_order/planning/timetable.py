@@ -143,11 +143,14 @@ def _ranks(planned: Sequence[Job]) -> Mapping[str, int]:
 
 
 def saved_by_prefixes(study: Study, planned: Sequence[Job]) -> Total:
-    """Count stage jobs and operations that pipelines would repeat without shared prefixes."""
+    """Count stage jobs and operations that pipelines would repeat without shared prefixes.
+
+    A pipeline that only teaches is no row and counts nowhere here.
+    """
     flops = {job.pipeline: job.demand.flops for job in planned if job.state}
     wanted = [row for row in study.plan.rows if row not in study.plan.refused]
     alone = [node for row in wanted for node in orderings.prefixes(row) if row != orderings.BASE]
-    shared = study.plan.nodes
+    shared = list(dict.fromkeys(alone))
     work = sum(flops[n] for n in alone) - sum(flops[n] for n in shared)
     seeds = len(study.seeds)
     name = f"saved by shared prefixes, {len(shared)} stages instead of {len(alone)}"
@@ -156,16 +159,20 @@ def saved_by_prefixes(study: Study, planned: Sequence[Job]) -> Total:
 
 def saved_by_cache(study: Study, planned: Sequence[Job], assumed: Assumed) -> Total:
     """Count the teacher passes that distillations would repeat in every step without a cache."""
-    base = planned[0].state
-    assert base is not None
-    teacher = graph.teacher_state(study, base).shape
+    states = {job.pipeline: job.state for job in planned if job.state}
     online, jobs = 0, 0
     for job in (j for j in planned if j.kind == "distill"):
         stage = study.stages[orderings.last(job.pipeline)]
-        how = formulas.run_of(stage.settings.training, graph.context(study, stage, assumed))
-        online += job.copies * demands.forward(teacher, "teacher", how.sequences, how.mean).flops
+        around = graph.context(study, stage, assumed, states)
+        assert around.teacher is not None
+        how = formulas.run_of(stage.settings.training, around)
+        # of an exact cache every step makes the logits, as it would without one
+        head = None if stage.settings.top_k else 0
+        one = demands.forward(around.teacher, "teacher", how.sequences, how.mean, head)
+        online += job.copies * one.flops
         jobs += job.copies
     cached = [j for j in planned if j.kind == "teach"]
-    work = online - sum(j.demand.flops for j in cached)
-    name = f"saved by the teacher's cache, {len(cached)} instead of {jobs} passes"
-    return Total(name, jobs - len(cached), work)
+    passes = sum(j.copies for j in cached)
+    work = online - sum(j.copies * j.demand.flops for j in cached)
+    name = f"saved by the teacher's cache, {passes} instead of {jobs} passes"
+    return Total(name, jobs - passes, work)

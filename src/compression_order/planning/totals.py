@@ -79,7 +79,8 @@ class Made:
     Attributes:
         added: ordering -> its last stage.
         alone: ordering -> everything, nothing shared.
-        shared: the base, and each pass of the teacher, which a study needs once.
+        shared: the base, each pass of a teacher, and pipelines that only teach, which a study
+            needs once.
     """
 
     added: Mapping[str, Taken]
@@ -106,7 +107,7 @@ def of(study: Study, planned: Sequence[Job], took: Mapping[str, Measured]) -> Ma
         took: of those that have run.
     """
     each = {job.name: of_job(job, took.get(job.name)) for job in planned}
-    nodes = study.plan.nodes
+    nodes = [node for node in study.plan.nodes if node in study.plan.rows]
     needs = {node: list(_needs(study, node)) for node in nodes}
     alone = {node: summed([each[name] for name in names]) for node, names in needs.items()}
     # a study may define a distillation, and plan its teacher, that no ordering uses
@@ -116,11 +117,21 @@ def of(study: Study, planned: Sequence[Job], took: Mapping[str, Measured]) -> Ma
 
 
 def _needs(study: Study, pipeline: str) -> Iterator[str]:
-    """List the jobs that make one pipeline alone; a teacher's pass before each distillation."""
+    """List the jobs that make one pipeline alone; a teacher's pass before each distillation.
+
+    A pipeline that teaches is made once, and not again where it is a prefix.
+    """
+    made = {orderings.BASE}
     yield orderings.BASE
     distills = study.of_kind("distill")
     for prefix in orderings.prefixes(pipeline):
         token = orderings.last(prefix)
+        if token in study.taught:
+            before = [job for job in _needs(study, study.taught[token]) if job not in made]
+            made.update(before)
+            yield from before
         if token in distills:
             yield f"teacher {study.cache_token(token)}"
-        yield prefix
+        if prefix not in made:
+            made.add(prefix)
+            yield prefix

@@ -61,7 +61,7 @@ def parse(
     )
     declare.add_work(parser)
     if kind == "distill":
-        add("--teacher", type=Path, required=True, help="the teacher's cache")
+        add("--teacher-outputs", type=Path, required=True, help="the teacher's cache")
     declare.add_flags(parser, its, f"settings of {method}")
     args = parser.parse_args(given)
     return args, declare.read(its, vars(args))

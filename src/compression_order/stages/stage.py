@@ -212,7 +212,7 @@ def begin(args: argparse.Namespace, settings: Any) -> Job:
 
 
 def _snapshots(args: argparse.Namespace, settings: Any, parent: parents.Parent) -> Snapshots:
-    data = (args.text, args.splits, getattr(args, "teacher", None))
+    data = (args.text, args.splits, getattr(args, "teacher_outputs", None))
     forms = [type(parent.form).__module__] if parent.form else []
     sources = closure.of(f"{settings.kind}.py", methods.run_module(args.method), *forms)
     key = files.digest(

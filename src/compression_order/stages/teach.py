@@ -7,20 +7,23 @@ from transformers import AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
 from compression_order.assets import archives
 from compression_order.checkpoint import models
-from compression_order.checkpoint.stored import Checkpoint
+from compression_order.checkpoint.stored import MANIFEST, Checkpoint
 from compression_order.common import arithmetic, process
 from compression_order.costs import meter
-from compression_order.training import loop, teacher
+from compression_order.training import buckets, loop, teacher
 from compression_order.training.settings import Teaching, Training
+
+SAMPLE = 32  # conversations on which the loss of a top-k is measured
+LEAST_KEPT = 0.9  # of the divergence: below it a top-k is warned of
 
 
 def load(
     args: argparse.Namespace, asked: Teaching, device: torch.device
 ) -> tuple[PreTrainedModel, object]:
     """The teacher's model, and the tokenizer that came with it."""
-    if args.model is None:
-        student = Checkpoint.open(args.student)
-        return student.model(arithmetic.dtype(), device), student.tokenizer
+    if args.model is None or (args.model / MANIFEST).exists():
+        its = Checkpoint.open(args.model or args.student)
+        return its.model(arithmetic.dtype(), device), its.tokenizer
     archives.verified(args.model)
     prepared = Checkpoint(args.model)
     if asked.teacher_weights == "int8":
@@ -41,7 +44,7 @@ def write(args: argparse.Namespace, asked: Teaching) -> None:
     """Encode the training split as the distillation will, run the teacher, store.
 
     Args:
-        args: student, model, text, splits, out, device, threads and costs.
+        args: student, model, text, splits, out, temperatures, device, threads and costs.
         asked: settings that determine the outputs.
 
     Raises:
@@ -62,5 +65,32 @@ def write(args: argparse.Namespace, asked: Teaching) -> None:
         count_padding=asked.count_padding,
     )
     documents = loop.documents(tokenizer, args.text, args.splits, how)
-    teacher.write(args.out, model, documents, asked.top_k, shared, "teacher")
+    beside = {}
+    if asked.top_k and args.model and args.temperatures:
+        base = student.model(arithmetic.dtype(), device)
+        sample = documents[:SAMPLE]
+        beside = buckets.measured(model, base, sample, asked.top_k, shared, args.temperatures)
+    teacher.write(args.out, model, documents, asked.top_k, shared, "teacher", beside)
+    for temperature in args.temperatures if asked.top_k else ():
+        _warn(teacher.Cache(args.out, teacher.key(documents, asked.top_k)), asked, temperature)
     costs.write(args.costs)
+
+
+def _warn(cache: teacher.Cache, asked: Teaching, temperature: float) -> None:
+    """Warn of a top-k that loses the divergence.
+
+    Where the student is the teacher there is no divergence to measure: what is left out is then
+    judged by the mass of the tail, which the share of independent errors that is lost equals
+    nearly.
+    """
+    lost = cache.losses_of_top_k(temperature)
+    kept = lost.get("kl_kept", 1 - lost["tail_mass"])
+    if kept < LEAST_KEPT:
+        process.log.warning(
+            "warning: top_k %d at temperature %g keeps %.0f%% of the divergence (the tail holds "
+            "%.0f%% of the teacher's mass); set top_k: 0 for the exact one",
+            asked.top_k,
+            temperature,
+            100 * kept,
+            100 * lost["tail_mass"],
+        )

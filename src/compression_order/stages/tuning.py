@@ -28,7 +28,7 @@ def tune(job: stage.Job) -> None:
         HarnessError: an adapter's target matches nothing, or the parent has another adapter.
     """
     documents = job.training_documents(job.settings.training)
-    teacher = getattr(job.args, "teacher", None)
+    teacher = getattr(job.args, "teacher_outputs", None)
     objective = job.method.objective(documents, job.settings, teacher)
     model, how = job.parent.model, job.settings.training
     quantized = job.parent.form is not None
@@ -42,6 +42,8 @@ def tune(job: stage.Job) -> None:
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     trained = job.train(model, documents, objective, how, seen)
     claims = {**job.parent.checkpoint.manifest["architecture"], "training": trained}
+    if teacher:
+        claims["teacher"] = job.method.taught(documents, job.settings, teacher)
     if beside:
         claims["adapter"] = {**job.settings.adapter.model_dump(), "parameters": trainable}
     elif adapters.parameters(model):

@@ -21,7 +21,6 @@ from compression_order.study.settings import (
 )
 
 ALL_SUBSETS = "all-subsets"
-BASE_TEACHES = "base"
 PLAIN_FORMS = ("lines", "jsonl", "rows", "penn-valid", "penn-test")
 CHAT_FORMS = ("alpaca", "messages")
 
@@ -261,7 +260,7 @@ def _orderings(value: Any) -> str:
 
 
 def _teacher(value: Any) -> str:
-    return "<model>" if isinstance(value, Mapping | Settings) else "<base>"
+    return "<model>" if isinstance(value, Mapping | Settings) else "<pipeline>"
 
 
 class StudyFile(Settings):
@@ -298,13 +297,13 @@ class StudyFile(Settings):
     model: Model
     teacher: Annotated[
         Annotated[
-            Annotated[Literal["base"], Tag("<base>")] | Annotated[Model, Tag("<model>")],
+            Annotated[str, Tag("<pipeline>")] | Annotated[Model, Tag("<model>")],
             Discriminator(_teacher),
         ]
         | None,
         Field(
-            description="what distillation learns from, base (the uncompressed model) or a model "
-            "of its own"
+            description="what distillation learns from: base (the uncompressed model), a pipeline "
+            "of the study, or a model of its own"
         ),
     ] = None
     chat_template: Annotated[

@@ -13,7 +13,7 @@ from compression_order import methods, orderings
 from compression_order.common import arithmetic, declare
 from compression_order.common.errors import HarnessError
 from compression_order.orderings import Plan, Stage
-from compression_order.study import hub_tasks, study
+from compression_order.study import hub_tasks, study, teaching
 from compression_order.study.file import CHAT_FORMS, PLAIN_FORMS, StudyFile
 
 # keys of a stage entry that are flags of every stage, not settings of its method
@@ -98,18 +98,24 @@ def build(config: Mapping[str, Any], source: str, root: Path) -> study.Study:
         HarnessError: the first fault, with file, key, value and what to do.
     """
     file = declare.checked(StudyFile, _asked(config), source)
-    stages = {token: _stage(token, entry, source) for token, entry in file.stages.items()}
+    given = {token: _stage(token, entry, source) for token, entry in file.stages.items()}
     try:
         _check_names(file, root)
-        _require_teacher(file, stages)
+        stages = teaching.named(file, given)
         for token, stage in stages.items():
             _require_products(file.compute, stage)
             stage.settings.require_shareable(stage.on_quantized, f"stages.{token}.")
+<<<<<<< HEAD
         planned = orderings.plan(file.orderings, stages)
         _check_comparisons(file, planned)
+=======
+        taught = teaching.pipelines(file, stages)
+        planned = orderings.plan(file.orderings, stages, taught)
+        _check_contrasts(file, planned)
+>>>>>>> teach
     except HarnessError as fault:
         raise HarnessError(f"{source}: {fault}") from None
-    return study.Study(file, stages, planned, root)
+    return study.Study(file, stages, planned, root, taught)
 
 
 def _stage(token: str, entry: Mapping[str, Any], source: str) -> Stage:
@@ -140,7 +146,7 @@ def _unknown(value: Any, known: Iterable[str]) -> str:
 def _check_names(file: StudyFile, root: Path) -> None:
     """Refuse a study that uses a name which it does not define."""
     texts = file.text
-    teacher = study.teacher_model(file)
+    teacher = teaching.model(file)
     entries: list[tuple[str, Any]] = [("model", file.model)]
     entries += [("teacher", teacher)] if teacher else []
     for key, entry in [*entries, *((f"text.{n}", t) for n, t in texts.items())]:
@@ -194,15 +200,6 @@ def _check_comparisons(file: StudyFile, planned: Plan) -> None:
                 f"comparisons.contrasts.{name}: {', '.join(contrast.rows)} are of different arms, "
                 "which are compared apart; name rows of one arm"
             )
-
-
-def _require_teacher(file: StudyFile, stages: Mapping[str, Stage]) -> None:
-    tokens = [token for token, stage in stages.items() if stage.kind == "distill"]
-    if tokens and file.teacher is None:
-        raise HarnessError(
-            f"teacher: stages.{tokens[0]} distills and the study names no teacher; write "
-            "`teacher: base` to learn from the uncompressed model, or describe a model there"
-        )
 
 
 def _require_products(compute: str, stage: Stage) -> None:

@@ -6,7 +6,7 @@ study file.
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from compression_order.common import arithmetic
@@ -15,9 +15,8 @@ from compression_order.common.errors import HarnessError
 from compression_order.common.files import of_workflow
 from compression_order.judge.settings import Judge
 from compression_order.orderings import Plan, Stage
-from compression_order.study import hub_tasks
+from compression_order.study import hub_tasks, teaching
 from compression_order.study.file import (
-    BASE_TEACHES,
     AnyModel,
     AnyText,
     ModelMade,
@@ -28,6 +27,7 @@ from compression_order.study.file import (
     TextOfHub,
     TextOfPackage,
 )
+from compression_order.training.settings import Teaching
 
 PUBLISHED = "published/published.csv"
 HUB = "assets/hub"
@@ -42,12 +42,14 @@ class Study:
         stages: what each token means.
         plan: rows, nodes and refusals.
         root: folder of the workflow.
+        taught: token -> the pipeline that teaches it, where one does.
     """
 
     file: StudyFile
     stages: Mapping[str, Stage]
     plan: Plan
     root: Path
+    taught: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -106,7 +108,7 @@ class Study:
     @property
     def models(self) -> dict[str, AnyModel]:
         """The prepared models by name: the one to compress, and the teacher if another."""
-        entries = (self.file.model, self.teacher_model)
+        entries = (self.file.model, teaching.model(self.file))
         return {entry.name: entry for entry in entries if entry}
 
     @property
@@ -118,17 +120,6 @@ class Study:
     def model(self) -> str:
         """Folder of the prepared model."""
         return model_path(self.file.model.name)
-
-    @property
-    def teacher_model(self) -> AnyModel | None:
-        """The teacher's entry, None where the uncompressed model teaches."""
-        return teacher_model(self.file)
-
-    @property
-    def teacher(self) -> str | None:
-        """Folder of the prepared teacher, None where the uncompressed model teaches."""
-        entry = self.teacher_model
-        return model_path(entry.name) if entry else None
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -150,16 +141,46 @@ class Study:
         }
         return flags({**common, **stage.settings.used(stage.on_quantized)})
 
-    def teacher_flags(self, token: str) -> list[str]:
-        """Settings of a distillation that determine the teacher's outputs: not T, not alpha."""
+    def teacher_model(self, token: str) -> AnyModel | None:
+        """The entry of a distillation's teacher, None where a checkpoint of the study teaches."""
+        own = teaching.model(self.file)
+        return own if own and self.stages[token].settings.teacher == own.name else None
+
+    def teacher_folder(self, token: str, seed: int | str) -> str | None:
+        """Folder of a distillation's teacher, None where the uncompressed model teaches."""
+        entry = self.teacher_model(token)
+        if entry:
+            return model_path(entry.name)
+        if token in self.taught:
+            return f"results/{self.name}/seed{seed}/checkpoints/{self.taught[token]}"
+        return None
+
+    def teacher_outputs(self, token: str, seed: int | str) -> str:
+        """Path of what a distillation's teacher says: of each seed where a pipeline teaches."""
+        its = f"/seed{seed}" if token in self.taught else ""
+        return f"results/{self.name}{its}/teacher/{self.cache_token(token)}.safetensors"
+
+    def teacher_flags(self, token: str, seed: int | str) -> list[str]:
+        """What determines the teacher's outputs: not T, not alpha.
+
+        Of a top-k the loss is measured too, at the temperatures of all that share the outputs.
+        """
         chosen = self.stages[token].settings.teaching.model_dump()
-        another = {"model": self.teacher} if self.teacher else {}
-        return flags({**chosen, **another, **self.where})
+        folder = self.teacher_folder(token, seed)
+        another = {"model": folder} if folder else {}
+        sharing = [t for t in self.of_kind("distill") if self._teaching(t) == self._teaching(token)]
+        at = sorted({self.stages[t].settings.temperature for t in sharing})
+        measured = {"temperatures": at} if chosen["top_k"] else {}
+        return flags({**chosen, **another, **measured, **self.where})
 
     def cache_token(self, token: str) -> str:
         """The first distillation with the same teacher's outputs; they all share one file."""
-        wanted = self.teacher_flags(token)
-        return next(t for t in self.of_kind("distill") if self.teacher_flags(t) == wanted)
+        wanted = self._teaching(token)
+        return next(t for t in self.of_kind("distill") if self._teaching(t) == wanted)
+
+    def _teaching(self, token: str) -> tuple[str, Teaching]:
+        settings = self.stages[token].settings
+        return settings.teacher, settings.teaching
 
     def archive(self, package: str) -> str:
         """Path of a package's archive."""
@@ -313,11 +334,6 @@ def published_studies(path: Path) -> set[str]:
     """The studies whose figures the project carries."""
     with path.open(newline="") as stream:
         return {row["study"] for row in csv.DictReader(stream)}
-
-
-def teacher_model(file: StudyFile) -> AnyModel | None:
-    """The teacher's entry of a study file, None where the uncompressed model teaches."""
-    return None if file.teacher == BASE_TEACHES else file.teacher  # type: ignore[return-value]
 
 
 def model_path(name: str) -> str:

@@ -70,6 +70,21 @@ def states(
         yield {place: rows[: lengths[place]] for place, rows in zip(places, found, strict=True)}
 
 
+def trained_states(
+    model: PreTrainedModel, documents: Sequence[chat.Encoded]
+) -> Iterator[dict[int, Tensor]]:
+    """Run a model over documents, batch after batch.
+
+    Yields:
+        Of each document of a batch, by its place: its last hidden states at the positions that
+        are trained on, [tokens, width].
+    """
+    ids_of = [document.ids for document in documents]
+    attended = [len(document.ids) - document.padding for document in documents]
+    for batch in states(model, ids_of, attended):
+        yield {place: its[documents[place].loss_positions()] for place, its in batch.items()}
+
+
 def chunks(count: int) -> Iterator[slice]:
     """Slices of at most `CHUNK` of that many tokens: give it those of a batch, not of a sequence.
 

@@ -17,12 +17,17 @@ from torch import Tensor
 Loss = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
 
 
+def product_dtype(hidden: Tensor) -> torch.dtype:
+    """The data type in which hidden states are multiplied: autocast's where it is on."""
+    device = hidden.device.type
+    autocast = torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if autocast else hidden.dtype
+
+
 class _Chunked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, loss: Loss, chunk: int) -> Tensor:
-        device = hidden.device.type
-        autocast = torch.is_autocast_enabled(device)
-        dtype = torch.get_autocast_dtype(device) if autocast else hidden.dtype
+        dtype = product_dtype(hidden)
         wide = torch.promote_types(hidden.dtype, torch.float32)
         h, w = hidden.detach().to(dtype), weight.detach().to(dtype)
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
@@ -73,29 +78,24 @@ def cross_entropy(labels: Tensor) -> Loss:
     return loss
 
 
-def distillation(
-    labels: Tensor, ids: Tensor, teacher_log_probs: Tensor, temperature: float, alpha: float
-) -> Loss:
+def distillation(labels: Tensor, divergence: Loss, temperature: float, alpha: float) -> Loss:
     """(1 - alpha) CE + alpha T^2 KL(teacher || student) of each token.
 
-    The KL is over k + 1 buckets: the teacher's k likeliest ids, and all the others as one. By
-    the data processing inequality that is a lower bound of the KL over the vocabulary;
-    dropping the tail instead would bias the student towards the k ids. T^2 keeps the size of
-    the soft gradient comparable when T changes (Hinton et al. 2015, section 2.1).
+    T^2 keeps the size of the soft gradient comparable when T changes (Hinton et al. 2015,
+    section 2.1).
 
     Args:
         labels: [tokens].
-        ids: [tokens, k], distinct within a row.
-        teacher_log_probs: [tokens, k + 1], at the temperature, the tail last.
+        divergence: `full_kl` or `bucket_kl` at the temperature.
         temperature: divides the logits, at least 1.
         alpha: 0 to 1.
     """
     hard = cross_entropy(labels)
-    divergence = bucket_kl(ids, teacher_log_probs, temperature)
 
     def loss(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
-        value, gradient = hard(logits, rows)
+        # the divergence first: it holds most, and the other gradient would lie beside it
         soft, soft_gradient = divergence(logits, rows)
+        value, gradient = hard(logits, rows)
         value = (1 - alpha) * value + alpha * temperature**2 * soft
         gradient.mul_(1 - alpha).add_(soft_gradient, alpha=alpha * temperature**2)
         return value, gradient
@@ -103,8 +103,42 @@ def distillation(
     return loss
 
 
+def full_kl(hidden: Tensor, head: Tensor, temperature: float) -> Loss:
+    """KL(teacher || student) of each token over the whole vocabulary: exact.
+
+    The teacher's logits are made again, one chunk at a time. With t and q the softmax of the
+    teacher's and the student's logits over T, the value is the sum of t (log t - log q), and its
+    derivative with respect to a logit is (q - t) / T.
+
+    Args:
+        hidden: [tokens, width], the teacher's last hidden states, in `product_dtype`.
+        head: [vocabulary, width], its output embedding, likewise.
+        temperature: divides the logits, at least 1.
+    """
+
+    def loss(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        # in place: beside the student's logits no more than three tensors of their size
+        log_t = (hidden[rows] @ head.T).to(logits.dtype).div_(temperature).log_softmax(-1)
+        log_q = (logits / temperature).log_softmax(-1)
+        t = log_t.exp()
+        value = log_t.sub_(log_q).mul_(t).sum()
+        return value, log_q.exp_().sub_(t).div_(temperature)
+
+    return loss
+
+
 def bucket_kl(ids: Tensor, teacher_log_probs: Tensor, temperature: float) -> Loss:
-    """KL(teacher || student) of each token over k + 1 buckets; arguments as in `distillation`."""
+    """KL(teacher || student) of each token over k + 1 buckets.
+
+    The buckets are the teacher's k likeliest ids, and all the others as one. By the data
+    processing inequality this is a lower bound of the KL over the vocabulary; dropping the tail
+    instead would bias the student towards the k ids.
+
+    Args:
+        ids: [tokens, k], distinct within a row.
+        teacher_log_probs: [tokens, k + 1], at the temperature, the tail last.
+        temperature: divides the logits, at least 1.
+    """
 
     def loss(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         return _bucket_kl(logits, ids[rows], teacher_log_probs[rows], temperature)

@@ -24,7 +24,21 @@ Conversations = Annotated[
 ]
 TopK = Annotated[
     int,
-    Field(ge=1, description="ids of the teacher kept a token; the others are one bucket"),
+    Field(
+        ge=0,
+        description="0 = the whole vocabulary: the exact divergence; else the ids of the teacher "
+        "kept a token, with the others as one bucket",
+    ),
+    Role.TEACHER,
+    Role.TEACHING,
+]
+TeacherName = Annotated[
+    str,
+    Field(
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]*)?$",
+        description="what it learns from, base or a pipeline of the study; none = the study's "
+        "`teacher`",
+    ),
     Role.TEACHER,
     Role.TEACHING,
 ]
@@ -87,5 +101,5 @@ class Teaching(Settings):
     mask_prompt: MaskPrompt = True
     count_padding: CountPadding = False
     conversations: Conversations = 0
-    top_k: TopK = 64
+    top_k: TopK = 0
     teacher_weights: TeacherWeights = "bf16"

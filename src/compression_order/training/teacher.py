@@ -1,28 +1,21 @@
-"""The teacher's outputs on the training text, computed once for every distillation of a study.
+"""The teacher's outputs on the training text, computed once for the distillations that share them.
 
-For each token that is trained on: the k likeliest ids with their log-probabilities, and the
-log-mass of all the other ids. About 300 bytes a token instead of two bytes an id of the
-vocabulary.
-
-The cache serves every temperature T >= 1. Tempering needs the tail's sum of p_i^beta with
-beta = 1 / T; its logarithm is a smooth convex function of beta on [0, 1] (a cumulant
-generating function), so that its values at 8 Chebyshev nodes fix it: on SmolLM2's logits to
-2e-3 nats of the tail's log-mass at worst, 2e-7 nats of the divergence
-(tests/training/test_teacher.py).
+For each token that is trained on: the teacher's last hidden states; once: its output embedding.
+From both a loss makes the teacher's logits again, a chunk at a time (`losses.full_kl`): the exact
+divergence, at any temperature, for two bytes a hidden channel instead of two an id of the
+vocabulary. `top_k` keeps less, and not exactly: see `buckets`.
 
 A teacher may have more rows of vocabulary than the student, or fewer: Qwen2.5 pads 151,936 rows
 to 152,064 in its larger models. Both are cut to the rows they share, once the tokenizers are
 seen to agree below.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from scipy.interpolate import BarycentricInterpolator
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -30,9 +23,7 @@ from compression_order.common import files
 from compression_order.common.errors import HarnessError
 from compression_order.common.process import Progress
 from compression_order.text import chat
-from compression_order.training import forward
-
-NODES = 8
+from compression_order.training import buckets, forward, losses
 
 
 def key(documents: Sequence[chat.Encoded], k: int) -> str:
@@ -67,40 +58,6 @@ def shared_vocabulary(
     return shared
 
 
-def beta_nodes() -> np.ndarray:
-    """Chebyshev nodes of the second kind on [0, 1]; both ends are nodes."""
-    return (1 - np.cos(np.pi * np.arange(NODES) / (NODES - 1))) / 2
-
-
-def at_beta(tail: Tensor, beta: float) -> Tensor:
-    """Interpolate the tails to one inverse temperature.
-
-    Args:
-        tail: [tokens, NODES], log sum of p_i^beta over the tail at each node.
-        beta: 0 to 1.
-
-    Returns:
-        [tokens].
-    """
-    unit = BarycentricInterpolator(beta_nodes(), np.eye(NODES))
-    weights = torch.from_numpy(np.asarray(unit(beta))).float()
-    return tail @ weights.to(tail.device)
-
-
-def outputs(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """What the cache keeps of logits [n, vocabulary]: ids and log-probs [n, k], tail [n, NODES]."""
-    log_probs = logits.float().log_softmax(-1)
-    top, ids = log_probs.topk(k)
-    rest = log_probs.scatter(-1, ids, -torch.inf)
-    tail = [(float(b) * rest if b else _support(rest)).logsumexp(-1) for b in beta_nodes()]
-    return ids, top, torch.stack(tail, -1)
-
-
-def _support(rest: Tensor) -> Tensor:
-    # 0 * -inf is not a number: at beta = 0 every id of the tail counts as 1
-    return torch.where(rest.isinf(), rest, torch.zeros_like(rest))
-
-
 def write(
     path: Path,
     model: PreTrainedModel,
@@ -108,6 +65,7 @@ def write(
     k: int,
     vocabulary: int,
     label: str,
+    beside: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Run the teacher over the documents and store its outputs.
 
@@ -115,57 +73,70 @@ def write(
         path: the safetensors file.
         model: the teacher.
         documents: the training split, in the order of the file.
-        k: ids kept a token.
+        k: ids kept a token; 0: the hidden states, for the exact divergence.
         vocabulary: rows that teacher and student share; see `shared_vocabulary`.
         label: the job's name on its progress lines.
+        beside: other tensors to store, such as `buckets.measured`.
 
     Raises:
         HarnessError: `k` leaves no id for the tail.
     """
-    if k >= vocabulary:
-        raise HarnessError(
-            f"top_k {k} leaves nothing of the vocabulary of {vocabulary} ids for the tail; "
-            "lower top_k"
-        )
-    head = model.get_output_embeddings().weight[:vocabulary]
-    narrow = torch.uint16 if vocabulary <= 2**16 else torch.int32
-    found: dict[int, tuple[Tensor, ...]] = {}
+    buckets.require_tail(k, vocabulary)
+    head = model.get_output_embeddings().weight[:vocabulary].detach()
+    keep = _likeliest(head, k) if k else _exact
     progress = Progress(label, "document", len(documents))
-    ids_of = [document.ids for document in documents]
-    attended = [len(document.ids) - document.padding for document in documents]
-    counts = [len(document.loss_positions()) for document in documents]
-    for batch in forward.states(model, ids_of, attended):
-        counted = torch.cat(
-            [its[documents[place].loss_positions()] for place, its in batch.items()]
-        )
-        parts = []
-        for rows in forward.chunks(len(counted)):
-            with torch.no_grad():
-                ids, top, tail = outputs(counted[rows] @ head.T, k)
-            parts.append((ids.to(narrow).cpu(), top.to(torch.float16).cpu(), tail.cpu()))
-        whole = [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
-        split = [tensor.split([counts[place] for place in batch]) for tensor in whole]
-        found |= dict(zip(batch, zip(*split, strict=True), strict=True))
-        progress.update(len(found))
-    ordered = [found[place] for place in range(len(documents))]
-    ids, top, tail = (torch.cat(tensors) for tensors in zip(*ordered, strict=True))
-    tensors = {
-        "ids": ids,
-        "log_probs": top,
-        "tail": tail,
-        "counts": torch.tensor(counts),
+    counts = torch.tensor([len(document.loss_positions()) for document in documents])
+    ends = counts.cumsum(0).tolist()
+    begins = [0, *ends[:-1]]
+    tensors: dict[str, Tensor] = {}
+    done = 0
+    for batch in forward.trained_states(model, documents):
+        sizes = [len(its) for its in batch.values()]
+        for name, whole in keep(torch.cat(list(batch.values()))).items():
+            if name not in tensors:
+                tensors[name] = whole.new_empty((ends[-1], *whole.shape[1:]), device="cpu")
+            for place, rows in zip(batch, whole.split(sizes), strict=True):
+                tensors[name][begins[place] : ends[place]] = rows
+        done += len(batch)
+        progress.update(done)
+    tensors |= {
+        **({} if k else {"head": head.to(torch.bfloat16).cpu().clone()}),
+        "counts": counts,
         "documents": torch.tensor([document.index for document in documents]),
         # Metadata of more than one entry is written in random order.
         "vocabulary": torch.tensor(vocabulary),
+        **(beside or {}),
     }
     with files.replacing(path) as aside:
         save_file(tensors, aside, {"key": key(documents, k)})
 
 
+def _exact(counted: Tensor) -> dict[str, Tensor]:
+    return {"hidden": counted.to(torch.bfloat16)}
+
+
+def _likeliest(head: Tensor, k: int) -> Callable[[Tensor], dict[str, Tensor]]:
+    narrow = torch.uint16 if len(head) <= 2**16 else torch.int32
+
+    def keep(counted: Tensor) -> dict[str, Tensor]:
+        parts = []
+        for rows in forward.chunks(len(counted)):
+            with torch.no_grad():
+                ids, top, tail = buckets.outputs(counted[rows] @ head.T, k)
+            parts.append((ids.to(narrow).cpu(), top.to(torch.float16).cpu(), tail.cpu()))
+        whole = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        return dict(zip(("ids", "log_probs", "tail"), whole, strict=True))
+
+    return keep
+
+
 class Cache:
     """A stored teacher, for the documents and the k whose `key` is asked for.
 
-    `vocabulary` is the number of ids that its distribution is over.
+    The file stays mapped: what of it is not read takes no memory.
+
+    Attributes:
+        vocabulary: number of ids that its distribution is over.
 
     Raises:
         HarnessError: the file was made for other documents or another k.
@@ -180,18 +151,34 @@ class Cache:
                     f"{path} was made with other conversations, another cut, mask or top_k than "
                     "this stage asks for; delete it and run again"
                 )
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}
-        self.vocabulary = int(tensors["vocabulary"])
-        self._ids, self._top, self._tail = (tensors[n] for n in ("ids", "log_probs", "tail"))
-        ends = tensors["counts"].cumsum(0).tolist()
+            self._tensors = {name: stored.get_tensor(name) for name in stored.keys()}
+        self.vocabulary = int(self._tensors["vocabulary"])
+        self._head: Tensor | None = None
+        ends = self._tensors["counts"].cumsum(0).tolist()
         begins = [0, *ends[:-1]]
-        numbers = tensors["documents"].tolist()
+        numbers = self._tensors["documents"].tolist()
         self._rows = dict(zip(numbers, map(slice, begins, ends), strict=True))
+
+    def divergence(self, indices: Sequence[int], temperature: float, hidden: Tensor) -> losses.Loss:
+        """KL(teacher || student) of each token of a batch: exact, or over the buckets of a top-k.
+
+        Args:
+            indices: record numbers of the documents, in the order of the batch.
+            temperature: at least 1.
+            hidden: the student's; the teacher's are multiplied where and as they are.
+        """
+        if "ids" in self._tensors:
+            return losses.bucket_kl(*self.buckets(indices, temperature, hidden.device), temperature)
+        dtype = losses.product_dtype(hidden)
+        if self._head is None:
+            self._head = self._tensors["head"].to(hidden.device, dtype)
+        states = self._of("hidden", indices, dtype).to(hidden.device)
+        return losses.full_kl(states, self._head, temperature)
 
     def buckets(
         self, indices: Sequence[int], temperature: float, device: torch.device
     ) -> tuple[Tensor, Tensor]:
-        """The teacher over k + 1 buckets at a temperature.
+        """The teacher over k + 1 buckets at a temperature, of a cache with a top-k.
 
         Args:
             indices: record numbers of the documents, in the order of the batch.
@@ -201,8 +188,33 @@ class Cache:
         Returns:
             ids [tokens, k] and log-probabilities [tokens, k + 1], the tail last.
         """
-        rows = [self._rows[i] for i in indices]
-        ids = torch.cat([self._ids[r].long() for r in rows]).to(device)
-        top = torch.cat([self._top[r].float() for r in rows]).to(device) / temperature
-        tail = torch.cat([at_beta(self._tail[r], 1 / temperature) for r in rows]).to(device)
-        return ids, torch.cat([top, tail[:, None]], -1).log_softmax(-1)
+        ids = self._of("ids", indices, torch.int64).to(device)
+        top = self._of("log_probs", indices, torch.float32).to(device)
+        tail = self._of("tail", indices, torch.float32).to(device)
+        return ids, buckets.tempered(top, tail, temperature)
+
+    def _of(self, name: str, indices: Sequence[int], dtype: torch.dtype) -> Tensor:
+        # converted first: autocast does not join ids or float16
+        return torch.cat([self._tensors[name][self._rows[i]].to(dtype) for i in indices])
+
+    def losses_of_top_k(self, temperature: float) -> dict[str, float]:
+        """What a top-k leaves out at a temperature; nothing of an exact cache.
+
+        Returns:
+            `tail_mass`, the mean mass of the ids that are one bucket; and `kl_kept`, the share of
+            the exact divergence from the uncompressed student, where it was measured: not where
+            that student is the teacher.
+        """
+        if "ids" not in self._tensors:
+            return {}
+        mass, count = 0.0, 0
+        for index in self._rows:
+            log_probs = self.buckets([index], temperature, torch.device("cpu"))[1]
+            mass += float(log_probs[:, -1].double().exp().sum())
+            count += len(log_probs)
+        found = {"tail_mass": mass / count}
+        if "kl_kept" in self._tensors:
+            names = ("temperatures", "kl_kept")
+            shares = dict(zip(*(self._tensors[name].tolist() for name in names), strict=True))
+            found |= {"kl_kept": shares[temperature]} if temperature in shares else {}
+        return found

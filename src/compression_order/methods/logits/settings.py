@@ -11,7 +11,13 @@ from compression_order.common.declare import Role
 from compression_order.common.errors import HarnessError
 from compression_order.methods import formulas, kinds
 from compression_order.methods.formulas import Context
-from compression_order.training.settings import TeacherWeights, Teaching, TopK, Training
+from compression_order.training.settings import (
+    TeacherName,
+    TeacherWeights,
+    Teaching,
+    TopK,
+    Training,
+)
 
 
 class Settings(kinds.Adapted):
@@ -40,7 +46,7 @@ class Settings(kinds.Adapted):
         ),
         Role.TEACHING,
     ] = 0.5
-    top_k: TopK = 64
+    top_k: TopK = 0
     reduction: Annotated[
         Literal["token-mean", "paper"],
         Field(
@@ -49,6 +55,7 @@ class Settings(kinds.Adapted):
         ),
         Role.TEACHING,
     ] = "token-mean"
+    teacher: TeacherName = ""
     teacher_weights: TeacherWeights = "bf16"
 
     @property
@@ -59,15 +66,18 @@ class Settings(kinds.Adapted):
 
     def demand(self, parent: State, made: State, context: Context) -> Demand:
         """Train on the training split against the cached outputs."""
+        assert context.teacher is not None  # a study names one
         documents = formulas.documents(self.training, context)
         tokens = documents * formulas.length(self.training, context)
-        cache = memory.cache_bytes(made.shape, tokens, documents, self.top_k)
+        shared = min(made.shape.vocabulary, context.teacher.vocabulary)
+        cache = memory.cache_bytes(context.teacher, shared, tokens, documents, self.top_k)
         how = self.run(parent, made, context)
         if self.reduction == "paper":
             how = replace(how, heads=2)  # cross entropy and divergence, each from its own logits
-        return demands.cached(
-            demands.tune(parent, made, how, cache, memory.DIVERGENCE_LOGIT), context.on_gpu
-        )
+        if not self.top_k:
+            how = replace(how, taught=shared * context.teacher.hidden)
+        logit = memory.BUCKETS_LOGIT if self.top_k else memory.EXACT_LOGIT
+        return demands.cached(demands.tune(parent, made, how, cache, logit), context.on_gpu)
 
     def _require_shareable(self, key: str, its: Training, on_quantized: str, prefix: str) -> None:
         super()._require_shareable(key, its, on_quantized, prefix)
