@@ -105,14 +105,9 @@ def build(config: Mapping[str, Any], source: str, root: Path) -> study.Study:
         for token, stage in stages.items():
             _require_products(file.compute, stage)
             stage.settings.require_shareable(stage.on_quantized, f"stages.{token}.")
-<<<<<<< HEAD
-        planned = orderings.plan(file.orderings, stages)
-        _check_comparisons(file, planned)
-=======
         taught = teaching.pipelines(file, stages)
         planned = orderings.plan(file.orderings, stages, taught)
-        _check_contrasts(file, planned)
->>>>>>> teach
+        _check_comparisons(file, planned)
     except HarnessError as fault:
         raise HarnessError(f"{source}: {fault}") from None
     return study.Study(file, stages, planned, root, taught)
