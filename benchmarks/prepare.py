@@ -26,6 +26,7 @@ from compression_order.common import arithmetic, files, process
 from compression_order.evaluation import perplexity
 from compression_order.evaluation.questions import spread
 from compression_order.stages import lock
+from compression_order.study.settings import Scoring
 from compression_order.text import chat
 from compression_order.training import loop, teacher
 from compression_order.training.settings import Training
@@ -51,7 +52,11 @@ def inputs(checkpoint: Checkpoint, sizes: Sizes, folder: Path, model: Any) -> di
         found = cache.buckets([d.index for d in drawn], data.TEMPERATURE, torch.device("cpu"))
         buckets[f"ids.{number}"], buckets[f"log_probs.{number}"] = found
     save_file(buckets, folder / "buckets.safetensors")
-    prose = perplexity.windows(tokenizer, PROSE, data.LENGTH, sizes.windows * data.LENGTH)
+    prose = perplexity.windows(
+        tokenizer,
+        PROSE,
+        Scoring(seq_len=data.LENGTH, max_tokens=sizes.windows * data.LENGTH, joined=True),
+    )
     calibration = chat.encode(tokenizer, chat.records(CHAT, SPLITS, "calibration"))
     windows = chat.windows(calibration, CALIBRATION_LENGTH, sizes.calibration)
     linears = [m for m in model.base_model.layers.modules() if isinstance(m, torch.nn.Linear)]

@@ -41,7 +41,7 @@ rule compress:
         manifest=parent_manifest,
         model=parent_weights,
         text=STUDY.chat,
-        splits="results/{study}/splits.json",
+        splits=lambda w: STUDY.splits(w.seed),
         script=stage_script,
         lock=stage_lock,
         arithmetic=ARITHMETIC,

@@ -110,6 +110,17 @@ rule split_text:
         """
 
 
+use rule split_text as split_text_of_a_seed with:
+    # what trains and what calibrates, drawn anew; what is scored stays
+    output:
+        "results/{study}/seed{seed}/splits.json",
+    log:
+        "logs/{study}/seed{seed}/splits.log",
+    params:
+        flags=lambda w: [*STUDY.split_flags(), f"--replicate={w.seed}"],
+        sources=sources_of("split_text.py"),
+
+
 rule lock:
     """Time the study's products in bf16 and float32, once; `compute: auto` goes by the answer."""
     input:

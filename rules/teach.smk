@@ -1,14 +1,14 @@
 """The teacher's outputs on the training split, for all distillations that share them.
 
-Once for a study where the base or a model of its own teaches, and once for a seed where the seed's
-checkpoint of a pipeline does.
+Once for a study where the base or a model of its own teaches; once for a seed where the seed's
+checkpoint of a pipeline does, or where each seed draws its own conversations.
 """
 
 
 def caches(of_each_seed):
     """The tokens whose teacher's outputs lie in a folder of each seed, or of the study."""
     tokens = map(STUDY.cache_token, STUDY.of_kind("distill"))
-    return [token for token in tokens if (token in STUDY.taught) == of_each_seed]
+    return [token for token in tokens if STUDY.of_each_seed(token) == of_each_seed]
 
 
 def seed_of(wildcards):
@@ -77,13 +77,13 @@ rule teach:
 
 
 use rule teach as teach_of_a_seed with:
-    # the outputs of the seed's checkpoint of a pipeline
+    # the outputs of the seed's checkpoint of a pipeline, or on the conversations of the seed
     input:
         unpack(teacher_weights),
         manifest="results/{study}/seed{seed}/checkpoints/base/checkpoint.json",
         model=ancient("results/{study}/seed{seed}/checkpoints/base/model.safetensors"),
         text=STUDY.chat,
-        splits="results/{study}/splits.json",
+        splits=lambda w: STUDY.splits(w.seed),
         script=of_workflow("src/teach.py"),
         lock=LOCK,
         arithmetic=ARITHMETIC,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from lab import ROOT, inside
 
-from compression_order.assets import archives, made, packages, splits, texts
+from compression_order.assets import archives, duplicates, made, packages, splits, texts
 from compression_order.common import files
 from compression_order.common.errors import HarnessError
 
@@ -310,7 +310,7 @@ def test_splits_are_disjoint_sorted_and_repeatable(tmp_path: Path) -> None:
     parts = [split["train"], split["calibration"], split["held_out"]]
     assert [len(part) for part in parts] == [20, 6, 5]
     assert all(part == sorted(part) for part in parts)
-    prompts = [splits.prompt(repeated[index]) for part in parts for index in part]
+    prompts = [duplicates.prompt(repeated[index]) for part in parts for index in part]
     assert len(set(prompts)) == 31
     inside("split_text", *flags)
     assert out.read_bytes() == first
@@ -323,7 +323,7 @@ def test_the_held_out_part_may_be_of_another_text(tmp_path: Path) -> None:
     flags = ["--text", text, "--train", 20, "--calibration", 6, "--held-out", 5, "--out", out]
     inside("split_text", *flags, "--held-out-text", other)
     split = files.read_json(out)
-    assert split["text"] == {"held_out": "other", "calibration": "chat", "train": "chat"}
+    assert split["text"] == {**dict.fromkeys(splits.PARTS, "chat"), "held_out": "other"}
     assert split["sha256"]["held_out"] == files.sha256(other)
     assert len(split["held_out"]) == 5 and max(split["held_out"]) < 9
     assert not set(split["train"]) & set(split["calibration"])
@@ -340,6 +340,50 @@ def test_a_larger_training_part_keeps_the_held_out_part() -> None:
     large = splits.draw(list(range(50)), {"held_out": 5, "calibration": 5, "train": 40}, 0)
     other = splits.draw(list(range(50)), {"held_out": 5, "calibration": 5, "train": 10}, 1)
     assert small["held_out"] == large["held_out"] != other["held_out"]
+
+
+def asked(**more: Any) -> splits.Asked:
+    sizes = {"held_out": 5, "dev": 4, "calibration": 6, "train": 10, "recovery": 8}
+    return splits.Asked(**{"sizes": sizes, "seed": 0, **more})
+
+
+def test_each_replicate_draws_what_it_reads_and_scores_the_same() -> None:
+    records = chats(60)
+    zero, one = (splits.drawn(records, asked(replicate=n), splits.PARTS) for n in (0, 1))
+    for part in splits.SCORED:
+        assert zero[part] == one[part]
+    for part in splits.READ:
+        assert zero[part] != one[part]
+    for its in (zero, one):
+        every = [index for part in its.values() for index in part]
+        assert len(set(every)) == len(every) == 33
+
+
+def test_what_an_earlier_study_read_is_never_scored() -> None:
+    records = chats(60)
+    earlier = {"seed": 0, "train": 20, "calibration": 8, "held_out": 6}
+    sizes = {part: earlier[part] for part in ("held_out", "calibration", "train")}
+    before = splits.draw(range(60), sizes, 0)
+    used = {index for part in before.values() for index in part}
+    found = splits.drawn(records, asked(earlier=earlier), splits.PARTS)
+    assert not used & {*found["held_out"], *found["dev"]}
+    assert used & {*found["train"], *found["recovery"], *found["calibration"]}
+
+
+def test_of_conversations_that_say_nearly_the_same_one_is_kept() -> None:
+    def chat(asked: str, answer: str) -> dict[str, Any]:
+        told = [("user", asked), ("assistant", answer)]
+        return {"messages": [{"role": role, "content": text} for role, text in told]}
+
+    story = " ".join(f"word{n}" for n in range(60))
+    records = [
+        chat("Tell a story.", story),
+        chat("tell a  STORY", "Another answer altogether, of other words than the first."),
+        chat("Tell me a tale.", story.replace("word30", "thing")),
+        chat("What is a whale?", "A mammal of the sea, and the largest animal that there is."),
+    ]
+    assert duplicates.distinct(records) == [0, 3]
+    assert duplicates.without_repeated_prompts(records) == [0, 1, 2, 3]
 
 
 def test_splits_of_a_text_that_cannot_be_split(tmp_path: Path) -> None:

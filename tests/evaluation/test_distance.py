@@ -17,6 +17,7 @@ from compression_order import orderings
 from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common.errors import HarnessError
 from compression_order.evaluation import distance, perplexity
+from compression_order.study.settings import Opening
 
 
 def test_swaps_are_of_two_neighbours_and_nothing_else() -> None:
@@ -31,7 +32,8 @@ def test_swaps_are_of_two_neighbours_and_nothing_else() -> None:
 
 @pytest.fixture(scope="module")
 def both(lab: Lab) -> tuple[perplexity.Sample, perplexity.Reference, perplexity.Reference]:
-    sample = perplexity.documents(AutoTokenizer.from_pretrained(lab.base), lab.chats, lab.splits)
+    tokenizer = AutoTokenizer.from_pretrained(lab.base)
+    sample = perplexity.documents(tokenizer, lab.chats, lab.splits, Opening())
     models = (Checkpoint(folder).model(torch.bfloat16) for folder in (lab.base, lab.quantized))
     first, second = (perplexity.reference(model, sample) for model in models)
     return sample, first, second

@@ -260,7 +260,7 @@ def test_tokens_of_stages_and_evaluations() -> None:
     assert tokens["P", "calibration"] == 32 * 256
     assert tokens["P", "recovery"] == tokens["KD", "training"] == 24 * 4 * 256
     assert tokens["teacher KD", "teacher"] == 96 * 256
-    assert tokens["measure P", "windows wiki"] == 12 * 512
+    assert tokens["measure P", "windows wiki"] == 30 * 204
     # a question with one answer, and what is read of the other three
     assert tokens["measure P", "task openbookqa"] == 120 * (64 + 3 * 4)
     assert tokens["measure P", "task mmlu"] == 60 * 64  # the four labels are one token each

@@ -162,3 +162,36 @@ def test_a_study_in_float32_is_a_study(tmp_path: Path) -> None:
         if row != "base":
             edit(root / "seed0/checkpoints" / row / "checkpoint.json", compute="float32")
     assert guards.load(root, SMALL, [0])["P"][0].perplexity["chat"].compute == "float32"
+
+
+def test_a_checkpoint_that_read_what_is_scored_is_refused(tmp_path: Path) -> None:
+    """A held-out conversation among those that trained: the row would be scored on its lessons."""
+    root = results_tree(tmp_path, ["base", "P", "P-KD"])
+    for row in ("base", "P", "P-KD"):
+        path = root / f"seed0/evaluations/{row}/perplexity.json"
+        entry = json.loads(path.read_text())["chat"]
+        edit(path, "chat", **entry, records=list(range(60)), text_sha256="text")
+    manifest = root / "seed0/checkpoints/P-KD/checkpoint.json"
+    edit(manifest, read={"sha256": "text", "training": [60, 61], "calibration": [70]})
+    guards.load(root, ["base", "P", "P-KD"], [0])
+    edit(manifest, read={"sha256": "another", "training": [7]})
+    guards.load(root, ["base", "P", "P-KD"], [0])
+    edit(manifest, read={"sha256": "text", "training": [61, 7]})
+    with pytest.raises(HarnessError, match=r"P-KD/checkpoint\.json: its training read record 7 "):
+        guards.load(root, ["base", "P", "P-KD"], [0])
+
+
+def test_windows_of_one_document_are_one_unit(tmp_path: Path) -> None:
+    root = results_tree(tmp_path, ["base"])
+    path = root / "seed0/evaluations/base/perplexity.json"
+    losses, counts = [1.0, 3.0, 2.0, 4.0], [10, 30, 5, 5]
+    entry = perplexity("windows", losses, counts)
+    edit(path, "wiki", **entry, clusters=[0, 0, 7, 9])
+    found = guards.load(root, ["base"], [0])["base"][0].perplexity["wiki"]
+    assert found.losses.tolist() == [2.5, 2.0, 4.0]
+    assert found.weights.tolist() == [40, 5, 5]
+    assert found.unit == "documents"
+    assert found.value == pytest.approx(np.exp(np.average(losses, weights=counts)))
+    edit(path, "wiki", **entry, clusters=[0, 0, 7])
+    with pytest.raises(HarnessError, match="has 4 losses of 3 clusters"):
+        guards.load(root, ["base"], [0])

@@ -77,7 +77,9 @@ def flags(method: str, settings: Mapping[str, object]) -> list[str]:
 
 def around(on_quantized: str) -> Context:
     """What a plan knows of the lab around a stage."""
-    return Context(on_quantized, train=56, calibration=8, on_gpu=False, number=2, assumed=Assumed())
+    return Context(
+        on_quantized, {"train": 56}, calibration=8, on_gpu=False, number=2, assumed=Assumed()
+    )
 
 
 def run(

@@ -67,13 +67,12 @@ class Battery:
     def texts(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The contents of perplexity.json and fidelity.json."""
         args, tokenizer = self.args, self.checkpoint.tokenizer
-        seq_len, most = self.scoring.seq_len, self.scoring.max_tokens
         perplexities = {}
         for text in args.windows:
-            sample = perplexity.windows(tokenizer, text, seq_len, most)
+            sample = perplexity.windows(tokenizer, text, self.scoring)
             perplexities[text.stem] = perplexity.perplexity_record(sample, self.score(text, sample))
-        chat, opening = args.documents, self.opening.score_opening
-        sample = perplexity.documents(tokenizer, chat, args.splits, opening)
+        chat = args.documents
+        sample = perplexity.documents(tokenizer, chat, args.splits, self.opening)
         against = Reference.read(args.reference, self.model.device)
         scores = self.score(chat, sample, against)
         perplexities[chat.stem] = perplexity.perplexity_record(sample, scores)

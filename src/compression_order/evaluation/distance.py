@@ -94,9 +94,7 @@ def outputs(
 ) -> perplexity.Reference:
     """Run a checkpoint on the held-out conversations, then release its weights."""
     checkpoint = Checkpoint.open(folder)
-    sample = perplexity.documents(
-        checkpoint.tokenizer, args.text, args.splits, opening.score_opening
-    )
+    sample = perplexity.documents(checkpoint.tokenizer, args.text, args.splits, opening)
     return perplexity.reference(checkpoint.model(arithmetic.dtype(), device), sample).to(device)
 
 

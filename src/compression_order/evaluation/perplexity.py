@@ -24,7 +24,7 @@ from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common import arithmetic, files, process
 from compression_order.common.errors import HarnessError
 from compression_order.costs import meter
-from compression_order.study.settings import Opening
+from compression_order.study.settings import FEWEST_DOCUMENTS, Opening, Scoring
 from compression_order.text import chat
 from compression_order.training import forward
 
@@ -38,12 +38,18 @@ class Sample:
         sequences: token ids.
         seq_len: length of a window in tokens; 0 for whole documents.
         context: leading tokens of every sequence that are read but not predicted, at least 1.
+        clusters: the document of each window, where none crosses a document; else empty.
+        records: the record numbers of whole documents; else empty.
+        text: digest of the file that the records are of.
     """
 
     protocol: str
     sequences: list[list[int]]
     seq_len: int = 0
     context: int = 1
+    clusters: tuple[int, ...] = ()
+    records: tuple[int, ...] = ()
+    text: str = ""
 
     @property
     def digest(self) -> str:
@@ -51,50 +57,88 @@ class Sample:
         return files.digest([self.protocol, self.context, self.sequences])
 
 
-def windows(
-    tokenizer: PreTrainedTokenizerBase, text: Path, seq_len: int, max_tokens: int
-) -> Sample:
-    """Non-overlapping windows over the concatenated documents: the literature's protocol.
+def windows(tokenizer: PreTrainedTokenizerBase, text: Path, how: Scoring) -> Sample:
+    """Windows of `how.seq_len` tokens, without special tokens, none of which overlap.
 
-    Documents are joined by a blank line, tokenized without special tokens, cut into windows of
-    `seq_len`; the first `max_tokens // seq_len` are scored (0: all), a remainder is dropped.
+    Joined: over the concatenated documents, which a blank line parts: the literature's protocol.
+    The first `how.max_tokens // how.seq_len` are scored (0: all), a remainder is dropped.
+
+    Not joined: no window crosses a document. So many documents as there would be windows, and no
+    fewer than 30 if the text has them, are taken evenly over the text, and of each the first
+    tokens, an equal share of `how.max_tokens` (0: all documents, whole). Their last window may be
+    shorter.
 
     Raises:
         HarnessError: the text is shorter than one window.
     """
-    if 0 < max_tokens < seq_len:
+    most, length = how.max_tokens, how.seq_len
+    if 0 < most < length:
         raise HarnessError(
-            f"max_tokens {max_tokens} is less than one window of seq_len {seq_len}; raise "
-            "max_tokens or lower seq_len"
+            f"max_tokens {most} is less than one window of seq_len {length}; raise max_tokens or "
+            "lower seq_len"
         )
-    joined = "\n\n".join(record["text"] for record in files.read_lines(text))
+    texts = [record["text"] for record in files.read_lines(text)]
+    found = _joined(tokenizer, texts, how) if how.joined else _apart(tokenizer, texts, how)
+    if found.sequences:
+        return found
+    held = sum(len(_ids(tokenizer, its, most)) for its in texts)
+    raise HarnessError(
+        f"{text} has {held} tokens, fewer than one window of {length}; lower seq_len or use a "
+        "longer text"
+    )
+
+
+def _joined(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], how: Scoring) -> Sample:
+    ids = _ids(tokenizer, "\n\n".join(texts), how.max_tokens)
+    starts = range(0, len(ids) - how.seq_len + 1, how.seq_len)
+    return Sample("windows", [ids[i : i + how.seq_len] for i in starts], how.seq_len)
+
+
+def _apart(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], how: Scoring) -> Sample:
+    taken, share = spread(len(texts), how)
+    sequences, clusters = [], []
+    for number in taken:
+        ids = _ids(tokenizer, texts[number], share)
+        pieces = [ids[i : i + how.seq_len] for i in range(0, len(ids), how.seq_len)]
+        whole = [piece for piece in pieces if len(piece) > 1]  # one token predicts none
+        sequences += whole
+        clusters += [number] * len(whole)
+    return Sample("windows", sequences, how.seq_len, clusters=tuple(clusters))
+
+
+def spread(texts: int, how: Scoring) -> tuple[list[int], int]:
+    """The numbers of the documents that windows are cut from, and how many tokens of each.
+
+    Args:
+        texts: how many documents there are.
+        how: tokens of a window and of all windows; no tokens given: all documents, whole (0).
+    """
+    if not how.max_tokens:
+        return list(range(texts)), 0
+    count = min(texts, max(FEWEST_DOCUMENTS, how.max_tokens // how.seq_len))
+    return [nth * texts // count for nth in range(count)], how.max_tokens // max(1, count)
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str, most: int) -> list[int]:
+    """The first tokens of a text; 0: all of them."""
     # a text has more characters than tokens: do not tokenize a whole corpus for its first page
-    limit = max_tokens * 12 if max_tokens else None
-    ids = tokenizer(joined[:limit], add_special_tokens=False)["input_ids"]
-    ids = ids[:max_tokens] if max_tokens else ids
-    starts = range(0, len(ids) - seq_len + 1, seq_len)
-    if not starts:
-        raise HarnessError(
-            f"{text} has {len(ids)} tokens, fewer than one window of {seq_len}; lower seq_len or "
-            "use a longer text"
-        )
-    return Sample("windows", [ids[i : i + seq_len] for i in starts], seq_len)
+    ids: list[int] = tokenizer(text[: most * 12 or None], add_special_tokens=False)["input_ids"]
+    return ids[:most] if most else ids
 
 
-def documents(
-    tokenizer: PreTrainedTokenizerBase, text: Path, splits: Path, score_opening: bool = False
-) -> Sample:
+def documents(tokenizer: PreTrainedTokenizerBase, text: Path, splits: Path, how: Opening) -> Sample:
     """The whole held-out conversations in the chat template, not cut: the paper's protocol.
 
     The opening that the template gives to all of them (for example a system message that it adds)
     is read but not predicted. If predicted, the same few tokens in every document would outweigh
-    the conversations and correlate the documents' losses. `score_opening` predicts all but the
+    the conversations and correlate the documents' losses. `how.score_opening` predicts all but the
     very first token, as published.
     """
-    encoded = chat.encode(tokenizer, chat.records(text, splits, "held_out"))
+    encoded = chat.encode(tokenizer, chat.records(text, splits, how.part))
     sequences = [document.ids for document in encoded]
-    opening = 1 if score_opening else max(1, _shared_opening(sequences))
-    return Sample("documents", sequences, context=opening)
+    opening = 1 if how.score_opening else max(1, _shared_opening(sequences))
+    records = tuple(document.index for document in encoded)
+    return Sample("documents", sequences, context=opening, records=records, text=files.sha256(text))
 
 
 def _shared_opening(sequences: Sequence[Sequence[int]]) -> int:
@@ -290,6 +334,8 @@ def perplexity_record(sample: Sample, scores: Scores) -> dict[str, Any]:
         "context": sample.context,
         "compute": arithmetic.used(),
         "sample_sha256": sample.digest,
+        **({"clusters": list(sample.clusters)} if sample.clusters else {}),
+        **({"records": list(sample.records), "text_sha256": sample.text} if sample.text else {}),
         "tokens": sum(scores.counts),
         "losses": scores.losses,
         "counts": scores.counts,
@@ -324,6 +370,6 @@ def write_reference(args: argparse.Namespace, opening: Opening) -> None:
     base = Checkpoint.open(args.model)
     model = base.model(arithmetic.dtype(), device)
     costs.loaded()
-    sample = documents(base.tokenizer, args.text, args.splits, opening.score_opening)
+    sample = documents(base.tokenizer, args.text, args.splits, opening)
     reference(model, sample).write(args.out)
     costs.write(args.costs)

@@ -357,7 +357,7 @@ def sample_of(
             losses[row] = values
     return Sample(
         text=text,
-        units=f"{len(entry.losses)} {entry.protocol}",
+        units=f"{len(entry.losses)} {entry.unit}",
         losses=losses,
         weights=entry.counts if by_tokens else np.ones_like(entry.counts),
         tokens=entry.tokens / len(entry.losses),

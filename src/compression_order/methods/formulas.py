@@ -1,6 +1,7 @@
 """From the settings of a stage to what the planner counts. Pure Python; no result depends on it."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from compression_order.architecture import demands, memory, storage
@@ -21,7 +22,7 @@ class Context:
 
     Attributes:
         on_quantized: what the stage does with a quantized parent.
-        train: conversations of the training split.
+        parts: conversations of each part that trainings read.
         calibration: conversations of the calibration split.
         on_gpu: whether the study computes on a GPU.
         number: bytes of a number that products are made of.
@@ -30,7 +31,7 @@ class Context:
     """
 
     on_quantized: str
-    train: int
+    parts: Mapping[str, int]
     calibration: int
     on_gpu: bool
     number: int
@@ -45,7 +46,8 @@ def stored(parent: State, context: Context, shape: Architecture) -> State:
 
 def documents(how: Training, context: Context) -> int:
     """Conversations that a training reads."""
-    return min(how.conversations or context.train, context.train)
+    whole = sum(context.parts.values()) if how.part == "both" else context.parts[how.part]
+    return min(how.conversations or whole, whole)
 
 
 def length(how: Training, context: Context) -> int:

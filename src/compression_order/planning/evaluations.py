@@ -14,6 +14,7 @@ from compression_order.architecture.storage import BF16, FP32
 from compression_order.common import arithmetic
 from compression_order.common.errors import HarnessError
 from compression_order.study import hub_tasks
+from compression_order.study.settings import FEWEST_DOCUMENTS
 from compression_order.study.study import Study, task_path
 
 
@@ -73,7 +74,7 @@ def number(study: Study) -> int:
 def _held_out(study: Study, assumed: Assumed) -> tuple[int, int]:
     """Held-out conversations, whole, and their tokens each."""
     length = assumed.conversation or study.file.evaluations.seq_len
-    return study.file.splits.held_out, length
+    return getattr(study.file.splits, study.file.evaluations.part), length
 
 
 def _reference_bytes(study: Study, base: State, assumed: Assumed) -> int:
@@ -134,8 +135,11 @@ def _scored(study: Study, state: State, asked: list[Questions], assumed: Assumed
     wanted = study.file.evaluations
     window = wanted.seq_len
     for text in wanted.windows:
-        windows = (wanted.max_tokens or assumed.text) // window
-        yield demands.forward(state.shape, f"windows {text}", windows, window)
+        tokens = wanted.max_tokens or assumed.text
+        length = window
+        if not wanted.joined and wanted.max_tokens:
+            length = min(window, tokens // FEWEST_DOCUMENTS)
+        yield demands.forward(state.shape, f"windows {text}", tokens // length, length)
     documents, length = _held_out(study, assumed)
     name = f"documents {study.file.splits.scored}"
     own = demands.forward(state.shape, name, documents, length)

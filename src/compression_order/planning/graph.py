@@ -185,7 +185,13 @@ def context(study: Study, stage: Stage, assumed: Assumed, states: Mapping[str, S
     teaches = stage.kind == "distill"
     shape = teacher_state(study, stage.token, states).shape if teaches else None
     return Context(
-        stage.on_quantized, splits.train, splits.calibration, on_gpu, number, assumed, shape
+        stage.on_quantized,
+        {"train": splits.train, "recovery": splits.recovery},
+        splits.calibration,
+        on_gpu,
+        number,
+        assumed,
+        shape,
     )
 
 

@@ -51,6 +51,7 @@ def load(
         for record in records:
             _require_same_sample(results, record, samples)
             _require_same_arithmetic(results, record, base)
+            _require_unread(results, record)
     for record in rows[orderings.BASE]:
         _require_finite_base(results, record)
     return rows
@@ -88,6 +89,30 @@ def _require_same_arithmetic(results: Path, record: Record, base: Record) -> Non
             f"{at}: it was made in {made} and base was scored in {', '.join(sorted(scored))}; rows "
             "of a table are of one arithmetic (`compute` in the study file), so run the study again"
         )
+
+
+def _require_unread(results: Path, record: Record) -> None:
+    """Refuse a checkpoint whose last stage read a conversation that is scored.
+
+    Its earlier stages are those of rows too. Records that do not say what was read are taken as
+    they are.
+    """
+    read = record.checkpoint.get("read", {})
+    scored = {
+        number
+        for its in record.perplexity.values()
+        if its.text == read.get("sha256", its)
+        for number in its.records
+    }
+    for what in ("calibration", "training"):
+        both = sorted(scored & set(read.get(what, ())))
+        if both:
+            at = results / f"seed{record.seed}/checkpoints/{record.pipeline}/checkpoint.json"
+            raise HarnessError(
+                f"{at}: its {what} read record {both[0]} of the chat text, which the evaluations "
+                f"score ({len(both)} such records); delete {record.pipeline} and the splits, and "
+                "run again"
+            )
 
 
 def _samples(record: Record) -> dict[Entry, str]:

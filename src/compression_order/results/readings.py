@@ -37,8 +37,10 @@ class Measured:
 class Perplexity:
     """Losses (mean nats per token) of the units of one text.
 
-    `weights` are those of the protocol: tokens of a window, one of a document. `counts` are the
-    scored tokens of each unit.
+    A unit is a document; or a window, where windows may cross documents. `weights` are those of
+    the protocol: tokens of windows, one of a whole document. `counts` are the scored tokens of each
+    unit, `records` the numbers of the documents in the text with the digest `text`; empty: not
+    recorded.
     """
 
     protocol: str
@@ -49,11 +51,14 @@ class Perplexity:
     value: float
     tokens: float  # that were scored
     compute: str  # what the products of the model were made in
+    unit: str
+    records: tuple[int, ...] = ()
+    text: str = ""
 
     @property
     def scored(self) -> str:
         """What was scored, into how many units it was cut, and in which arithmetic."""
-        return f"{self.sample} ({len(self.losses)} {self.protocol}, {self.compute})"
+        return f"{self.sample} ({len(self.losses)} {self.unit}, {self.compute})"
 
 
 @dataclass(frozen=True)
@@ -228,6 +233,9 @@ def read_perplexity(path: Path, entry: Any, text: str) -> Perplexity:
             f"{path}: {text!r} has {len(losses)} losses and {len(counts)} counts; there must be "
             "as many, at least one, and no count of zero; delete the file and run again"
         )
+    unit = protocol
+    if "clusters" in entry:
+        losses, counts, unit = *_by_document(path, entry, text, losses, counts), "documents"
     weights = counts if protocol == "windows" else np.ones_like(counts)
     value = number(path, entry, "perplexity", text)
     with np.errstate(over="ignore"):
@@ -236,7 +244,27 @@ def read_perplexity(path: Path, entry: Any, text: str) -> Perplexity:
     sample, tokens = _sample(path, entry, text), float(np.sum(counts))
     # records from before studies named their arithmetic are of bf16
     compute = str(entry.get("compute", arithmetic.BF16))
-    return Perplexity(protocol, sample, losses, weights, counts, value, tokens, compute)
+    records = tuple(int(its) for its in entry.get("records", []))
+    return Perplexity(
+        protocol, sample, losses, weights, counts, value, tokens, compute, unit,
+        records, str(entry.get("text_sha256", "")),
+    )  # fmt: skip
+
+
+def _by_document(
+    path: Path, entry: Any, text: str, losses: Array, counts: Array
+) -> tuple[Array, Array]:
+    """Mean losses and tokens of each document: its windows are not independent of each other."""
+    clusters = _numbers(path, entry, "clusters", text)
+    if len(clusters) != len(losses):
+        raise HarnessError(
+            f"{path}: {text!r} has {len(losses)} losses of {len(clusters)} clusters; there must be "
+            "as many; delete the file and run again"
+        )
+    _, place = np.unique(clusters, return_inverse=True)
+    tokens: Array = np.bincount(place, counts).astype(np.float64)
+    means: Array = np.bincount(place, counts * losses) / tokens
+    return means, tokens
 
 
 def read_task(path: Path, entry: Any, task: str) -> Task:

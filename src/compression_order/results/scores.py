@@ -163,7 +163,7 @@ def perplexity(rows: Rows, records: Records, text: str) -> Scores:
             losses[name] = np.array(values)
     means = paired.bootstrap_means([v.mean(axis=0) for v in losses.values()], entry.weights)
     return Scores(
-        title=f"perplexity on {text} ({len(entry.losses)} {entry.protocol})",
+        title=f"perplexity on {text} ({len(entry.losses)} {entry.unit})",
         what="perplexity",
         is_log=True,
         units=len(entry.losses),

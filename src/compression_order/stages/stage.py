@@ -3,7 +3,7 @@
 import argparse
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -40,6 +40,7 @@ class Job:
         parent: what the stage works on.
         costs: the clock.
         snapshots: where its training resumes from.
+        read: what was read for -> record numbers of the chat text.
     """
 
     args: argparse.Namespace
@@ -48,6 +49,7 @@ class Job:
     parent: parents.Parent
     costs: meter.Costs
     snapshots: Snapshots
+    read: dict[str, list[int]] = field(default_factory=dict)
 
     def documents(
         self, split: str, seq_len: int | None = None, count_padding: bool = False
@@ -63,13 +65,17 @@ class Job:
         if not hasattr(self.settings, "seq_len"):
             return []
         padding = getattr(self.settings, "count_padding", False)
-        return self.documents("calibration", self.settings.seq_len, padding)
+        found = self.documents("calibration", self.settings.seq_len, padding)
+        self.read["calibration"] = sorted(document.index for document in found)
+        return found
 
     def training_documents(self, how: Training) -> list[chat.Encoded]:
         """The conversations to train on, encoded as the settings say."""
-        return loop.documents(
+        found = loop.documents(
             self.parent.checkpoint.tokenizer, self.args.text, self.args.splits, how
         )
+        self.read["training"] = sorted(document.index for document in found)
+        return found
 
     def train(
         self,
@@ -132,6 +138,7 @@ class Job:
             "compute": self.args.compute,
             "parent": self.parent.checkpoint.digest,
             "parent_drift": self.parent.drift,
+            "read": {"sha256": files.sha256(self.args.text), **self.read} if self.read else {},
             "versions": {name: version(name) for name in self._libraries()},
         }
 

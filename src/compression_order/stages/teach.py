@@ -59,6 +59,7 @@ def write(args: argparse.Namespace, asked: Teaching) -> None:
     shared = teacher.shared_vocabulary(tokenizer, its_tokenizer, *rows)
     costs.loaded()
     how = Training(
+        part=asked.part,
         conversations=asked.conversations,
         seq_len=asked.seq_len,
         mask_prompt=asked.mask_prompt,

@@ -162,6 +162,15 @@ class Snapshot(Settings):
     ] = []
 
 
+class Drawn(Settings):
+    """The draw of another study, whose conversations this one neither scores nor tunes on."""
+
+    seed: Annotated[int, Field(ge=0, description="of that draw")]
+    train: Annotated[int, Field(ge=0, description="conversations of its training part")]
+    calibration: Annotated[int, Field(ge=0, description="of its calibration part")]
+    held_out: Annotated[int, Field(ge=0, description="of its held-out part")]
+
+
 class Splits(Settings):
     """Disjoint parts of the chat text, in conversations."""
 
@@ -171,9 +180,27 @@ class Splits(Settings):
         Field(description="text of the held-out conversations, when it is another; none = text"),
     ] = ""
     seed: Annotated[int, Field(ge=0, description="of the draw")]
+    draw: Annotated[
+        Literal["once", "per-seed"],
+        Field(
+            description="once = all seeds read the same parts; per-seed = each seed draws what "
+            "trains and what calibrates anew, the scored parts are fixed"
+        ),
+    ] = "once"
     train: Annotated[int, Field(ge=1, description="conversations that training reads")]
+    recovery: Annotated[
+        int,
+        Field(ge=0, description="conversations for trainings with `part: recovery`; 0 = none"),
+    ] = 0
     calibration: Annotated[int, Field(ge=4, description="conversations that calibrate")]
     held_out: Annotated[int, Field(ge=2, description="conversations that evaluations score")]
+    dev: Annotated[
+        int, Field(ge=0, description="conversations on which settings are chosen; 0 = none")
+    ] = 0
+    not_of: Annotated[
+        Drawn | None,
+        Field(description="an earlier draw of the same text that is never scored; none = no such"),
+    ] = None
 
     @property
     def scored(self) -> str:

@@ -101,9 +101,11 @@ def build(config: Mapping[str, Any], source: str, root: Path) -> study.Study:
     given = {token: _stage(token, entry, source) for token, entry in file.stages.items()}
     try:
         _check_names(file, root)
+        _require_scored(file)
         stages = teaching.named(file, given)
         for token, stage in stages.items():
             _require_products(file.compute, stage)
+            _require_part(file, stage)
             stage.settings.require_shareable(stage.on_quantized, f"stages.{token}.")
         taught = teaching.pipelines(file, stages)
         planned = orderings.plan(file.orderings, stages, taught)
@@ -173,6 +175,26 @@ def _check_names(file: StudyFile, root: Path) -> None:
         chats = [n for n, entry in texts.items() if entry.form in CHAT_FORMS]
         asked = file.judge.answers.text
         _require(asked, chats, "judge.answers.text", "text (form alpaca or messages)")
+
+
+def _require_part(file: StudyFile, stage: Stage) -> None:
+    """Refuse a training on a part of the text that the study does not draw."""
+    for key in ("training", "recovery"):
+        its = getattr(stage.settings, key, None)
+        if its and its.steps and its.part != "train" and not file.splits.recovery:
+            raise HarnessError(
+                f"stages.{stage.token}.{key}.part: {its.part!r} reads conversations that the study "
+                "does not draw; set splits.recovery to their number, or write `part: train`"
+            )
+
+
+def _require_scored(file: StudyFile) -> None:
+    """Refuse to score conversations that the study does not draw."""
+    if file.evaluations.part == "dev" and file.splits.dev < 2:
+        raise HarnessError(
+            "evaluations.part: 'dev' scores splits.dev, which has "
+            f"{file.splits.dev} conversations; draw 2 or more there, or write `part: held_out`"
+        )
 
 
 def _check_comparisons(file: StudyFile, planned: Plan) -> None:

@@ -31,11 +31,21 @@ class MadeModel(Settings):
     seed: Annotated[int, Field(ge=0, description="of weights and batches")] = 0
 
 
+FEWEST_DOCUMENTS = 30  # of a text that is cut in windows, if it has them
+
+
 class Scoring(Settings):
     """How the texts and questions of every checkpoint are scored: the flags of src/measure.py."""
 
     seq_len: Annotated[int, Field(ge=2, description="window, tokens")] = 512
     max_tokens: Annotated[int, Field(ge=0, description="tokens scored per text; 0 = all")] = 8192
+    joined: Annotated[
+        bool,
+        Field(
+            description="cut windows from all documents joined, as the literature does; false = no "
+            "window crosses a document, and the tokens are spread over many of them"
+        ),
+    ] = False
     batch_size: Annotated[int, Field(ge=1, description="questions a batch")] = 8
 
 
@@ -49,6 +59,10 @@ class Opening(Settings):
             "read only"
         ),
     ] = False
+    part: Annotated[
+        Literal["held_out", "dev"],
+        Field(description="the conversations to score: held_out, or dev to choose settings on"),
+    ] = "held_out"
 
 
 class Serving(Settings):

@@ -69,7 +69,8 @@ class Study:
     @property
     def held_out(self) -> str:
         """Path of the text that evaluations score as whole conversations."""
-        return text_path(self.file.splits.scored)
+        splits, part = self.file.splits, self.file.evaluations.part
+        return text_path(splits.scored if part == "held_out" else splits.text)
 
     @property
     def device(self) -> str:
@@ -146,6 +147,20 @@ class Study:
         own = teaching.model(self.file)
         return own if own and self.stages[token].settings.teacher == own.name else None
 
+    @property
+    def redraws(self) -> bool:
+        """Whether each seed draws its own conversations to train on."""
+        return self.file.splits.draw == "per-seed"
+
+    def splits(self, seed: int | str) -> str:
+        """Path of the record numbers that the stages of a seed read."""
+        its = f"/seed{seed}" if self.redraws else ""
+        return f"results/{self.name}{its}/splits.json"
+
+    def of_each_seed(self, token: str) -> bool:
+        """Whether what a distillation's teacher says depends on the seed."""
+        return self.redraws or token in self.taught
+
     def teacher_folder(self, token: str, seed: int | str) -> str | None:
         """Folder of a distillation's teacher, None where the uncompressed model teaches."""
         entry = self.teacher_model(token)
@@ -156,8 +171,8 @@ class Study:
         return None
 
     def teacher_outputs(self, token: str, seed: int | str) -> str:
-        """Path of what a distillation's teacher says: of each seed where a pipeline teaches."""
-        its = f"/seed{seed}" if token in self.taught else ""
+        """Path of what a distillation's teacher says, of each seed where it depends on the seed."""
+        its = f"/seed{seed}" if self.of_each_seed(token) else ""
         return f"results/{self.name}{its}/teacher/{self.cache_token(token)}.safetensors"
 
     def teacher_flags(self, token: str, seed: int | str) -> list[str]:
@@ -238,7 +253,8 @@ class Study:
 
     def split_flags(self) -> list[str]:
         """The flags that draw the parts of the chat text."""
-        return flags(self.file.splits.model_dump(exclude={"text", "held_out_text"}))
+        its = self.file.splits.model_dump(exclude={"text", "held_out_text", "draw"})
+        return flags({key: value for key, value in its.items() if value is not None})
 
     def document_flags(self) -> list[str]:
         """The flags that say how whole conversations are scored, and where."""

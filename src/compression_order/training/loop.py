@@ -90,7 +90,9 @@ def documents(
 
     The teacher's cache is made of the same ones, by the same call.
     """
-    numbered = chat.records(text, splits, "train")[: how.conversations or None]
+    parts = ("recovery", "train") if how.part == "both" else (how.part,)
+    numbered = [record for part in parts for record in chat.records(text, splits, part)]
+    numbered = numbered[: how.conversations or None]
     return chat.encode(tokenizer, numbered, how.seq_len, how.mask_prompt, how.count_padding)
 
 

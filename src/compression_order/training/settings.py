@@ -19,7 +19,15 @@ CountPadding = Annotated[
 ]
 Conversations = Annotated[
     int,
-    Field(ge=0, description="use this many, the first of the training split; 0 = all"),
+    Field(ge=0, description="use this many, the first of the part; 0 = all"),
+    Role.TEACHER,
+]
+Part = Annotated[
+    Literal["train", "recovery", "both"],
+    Field(
+        description="part of the chat text that is read: train, recovery (which no other training "
+        "then reads), or both"
+    ),
     Role.TEACHER,
 ]
 TopK = Annotated[
@@ -54,6 +62,7 @@ class Training(Settings):
     """How long and how fast to train; 0 steps is no training."""
 
     steps: Annotated[int, Field(ge=0, description="optimizer steps; 0 = no training")] = 0
+    part: Part = "train"
     conversations: Conversations = 0
     batch_size: Annotated[int, Field(ge=1, description="conversations a batch")] = 4
     accumulation: Annotated[int, Field(ge=1, description="batches a step")] = 1
@@ -100,6 +109,7 @@ class Teaching(Settings):
     seq_len: SeqLen = 256
     mask_prompt: MaskPrompt = True
     count_padding: CountPadding = False
+    part: Part = "train"
     conversations: Conversations = 0
     top_k: TopK = 0
     teacher_weights: TeacherWeights = "bf16"
