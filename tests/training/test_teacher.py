@@ -212,3 +212,15 @@ def test_a_cache_of_another_split_is_refused(lab: Lab, tmp_path: Path) -> None:
 def test_the_manifest_names_the_teachers_outputs(lab: Lab, tmp_path: Path) -> None:
     manifest = lab.stage(lab.base, tmp_path / "made" / "KD")
     assert manifest["claims"]["teacher"] == {"outputs": files.sha256(lab.teacher)}
+
+
+def test_a_checkpoint_of_a_pipeline_teaches(lab: Lab, tmp_path: Path) -> None:
+    """Here a quantized one: the weights that its kernels compute with."""
+    out = tmp_path / "cache.safetensors"
+    source = ["--student", lab.base, "--model", lab.quantized, *lab.read(), f"--seq-len={SEQ_LEN}"]
+    inside("teach", *source, "--costs", tmp_path / "costs", "--out", out)
+    model = Checkpoint(lab.quantized).model(torch.bfloat16)
+    documents = encoded(lab, "train", SEQ_LEN, True)
+    teacher.write(tmp_path / "same", model, documents, 0, model.config.vocab_size, "teacher")
+    assert files.sha256(out) == files.sha256(tmp_path / "same")
+    assert files.sha256(out) != files.sha256(lab.teacher)
