@@ -118,6 +118,38 @@ def teacher_input(wildcards):
     return {"teacher": STUDY.teacher_outputs(token, wildcards.seed)}
 
 
+def caches(of_each_seed):
+    """The tokens whose teacher's outputs lie in a folder of each seed, or of the study."""
+    tokens = map(STUDY.cache_token, STUDY.of_kind("distill"))
+    return [token for token in tokens if STUDY.of_each_seed(token) == of_each_seed]
+
+
+def seed_of(wildcards):
+    """The seed of a job; the first where it serves all of them."""
+    return wildcards.get("seed", STUDY.seeds[0])
+
+
+def teacher_weights(wildcards):
+    """The teacher's own model, where the uncompressed model does not teach."""
+    folder = STUDY.teacher_folder(wildcards.token, seed_of(wildcards))
+    if folder is None:
+        return {}
+    manifest = "checkpoint" if wildcards.token in STUDY.taught else "asset"
+    weights = ancient(f"{folder}/model.safetensors")
+    return {"its_manifest": f"{folder}/{manifest}.json", "its_model": weights}
+
+
+def teacher_flags(wildcards):
+    """Everything that determines a teacher's outputs, in one list."""
+    return STUDY.teacher_flags(wildcards.token, seed_of(wildcards))
+
+
+def teacher_sources(wildcards):
+    """The digest of the sources that determine a teacher's outputs."""
+    pipeline = STUDY.taught.get(wildcards.token, orderings.BASE)
+    return watched.digest(watched.of_reader(STUDY, pipeline, "teach.py"))
+
+
 def parent_folder(wildcards):
     """The folder of a pipeline's parent."""
     folder = f"results/{STUDY.name}/seed{wildcards.seed}/checkpoints"

@@ -224,6 +224,50 @@ def test_a_student_far_from_its_teacher_is_in_the_dead_zone(
     head.data.copy_(kept)
 
 
+@pytest.mark.slow
+def test_the_clamp_on_the_real_model_is_dead_where_the_published_one_is(
+    smollm2: Path, tmp_path: Path
+) -> None:
+    """SmolLM2 teaches itself with weaker feed-forward blocks, at 512 positions, padding counted.
+
+    At T = 4 the 64 likeliest ids keep a sixth of the divergence: with them the gradient is alive
+    where the published code's is zero.
+    """
+    prepared = Checkpoint(smollm2)
+    talk = [{"role": "user", "content": "What is the capital of France, and what is it known for?"}]
+    answer = "It is Paris. It is known for the Eiffel Tower, the Louvre, its food and its fashion."
+    numbered = [(0, {"messages": [*talk, {"role": "assistant", "content": answer}]})]
+    text = chat.encode(prepared.tokenizer, numbered, 512, mask_prompt=False, count_padding=True)
+    batch = chat.batch(text, prepared.tokenizer.pad_token_id)
+    master = prepared.model(torch.float32)
+    caches = {}
+    for k in (0, 64):
+        path = tmp_path / f"{k}.safetensors"
+        teacher.write(path, master, text, k, master.config.vocab_size, "teacher")
+        caches[k] = teacher.Cache(path, teacher.key(text, k))
+    weaker = prepared.model(torch.float32)
+    blocks = ffn_neurons.blocks(weaker)
+    kept = [block.down_proj.weight.data.clone() for block in blocks]
+    head = master.get_output_embeddings().weight.detach()
+    zero = {}
+    for scale in (0.97, 0.85):
+        for block, weight in zip(blocks, kept, strict=True):
+            block.down_proj.weight.data = scale * weight
+        with torch.no_grad():
+            states = [loop.hidden_states(m, batch)[0, :-1] for m in (weaker, master)]
+            z, theirs = (its @ head.T for its in states)
+        for temperature in (2.0, 4.0):
+            how = logits.Settings(temperature=temperature, alpha=1.0, reduction="paper")
+            t, log_q = (theirs / temperature).softmax(-1), (z / temperature).log_softmax(-1)
+            dead = bool(temperature**2 * F.kl_div(log_q, t, reduction="sum") > logits.CLAMP)
+            for k, cache in caches.items():
+                hidden = states[0].clone().requires_grad_()
+                logits.against(cache, how)(hidden, head, batch, loop.Step(511, 1)).backward()
+                zero[scale, temperature, k] = not torch.count_nonzero(hidden.grad)
+            assert zero[scale, temperature, 0] == dead == (scale == 0.85)
+    assert not zero[0.85, 4.0, 64]
+
+
 def test_padding_enters_the_loss_only_where_it_is_counted(student: PreTrainedModel) -> None:
     plain, padded = chat.batch(documents(2), PAD), chat.batch(documents(2, padded=True), PAD)
     assert int(loop.loss_mask(padded).sum()) == 2 * (LENGTH - 1)

@@ -7,12 +7,13 @@ import pytest
 import torch
 from lab import SEQ_LEN, Lab, inside
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoTokenizer, PreTrainedModel
 
 from compression_order.checkpoint.stored import Checkpoint
-from compression_order.common import files
+from compression_order.common import arithmetic, files
 from compression_order.common.errors import HarnessError
 from compression_order.text import chat
 from compression_order.training import forward, loop, losses, teacher
@@ -212,3 +213,41 @@ def test_a_cache_of_another_split_is_refused(lab: Lab, tmp_path: Path) -> None:
 def test_the_manifest_names_the_teachers_outputs(lab: Lab, tmp_path: Path) -> None:
     manifest = lab.stage(lab.base, tmp_path / "made" / "KD")
     assert manifest["claims"]["teacher"] == {"outputs": files.sha256(lab.teacher)}
+
+
+def test_a_checkpoint_of_a_pipeline_teaches(lab: Lab, tmp_path: Path) -> None:
+    """Here a quantized one: the weights that its kernels compute with."""
+    out = tmp_path / "cache.safetensors"
+    source = ["--student", lab.base, "--model", lab.quantized, *lab.read(), f"--seq-len={SEQ_LEN}"]
+    inside("teach", *source, "--costs", tmp_path / "costs", "--out", out)
+    model = Checkpoint(lab.quantized).model(torch.float32)
+    documents = encoded(lab, "train", SEQ_LEN, True)
+    with arithmetic.products("cpu"):
+        teacher.write(tmp_path / "same", model, documents, 0, model.config.vocab_size, "teacher")
+    assert files.sha256(out) == files.sha256(tmp_path / "same")
+    assert files.sha256(out) != files.sha256(lab.teacher)
+
+
+def test_a_base_that_teaches_itself_teaches_nothing(lab: Lab, tmp_path: Path) -> None:
+    """The negative control: without cross entropy not one weight of the base moves.
+
+    A divergence of rounding alone would move them: Adam makes full steps of small gradients.
+    """
+    its = lab.stage(lab.base, tmp_path / "made" / "KD", "--alpha=1.0")
+    assert its["claims"]["training"]["loss_first"] == 0
+    made = load_file(tmp_path / "made/KD/model.safetensors")
+    for name, weight in load_file(lab.base / "model.safetensors").items():
+        assert torch.equal(made[name], weight), name
+
+
+def test_in_float32_hidden_states_are_not_rounded(
+    tiny: tuple[PreTrainedModel, list[chat.Encoded]], tmp_path: Path
+) -> None:
+    path = tmp_path / "cache.safetensors"
+    arithmetic.use(arithmetic.FLOAT32)
+    try:
+        teacher.write(path, tiny[0], tiny[1][:2], 0, 512, "teacher")
+    finally:
+        arithmetic.use(arithmetic.BF16)
+    kept = load_file(path)
+    assert (kept["hidden"].dtype, kept["head"].dtype) == (torch.float32, torch.bfloat16)

@@ -215,6 +215,7 @@ def teach(
     eight: bool,
     number: int = BF16,
     measured: int = 0,
+    wide: bool = False,
 ) -> Demand:
     """Run the teacher over the training split, in batches; the head only for a top-k.
 
@@ -227,15 +228,17 @@ def teach(
         k: ids kept a token; 0: the hidden states.
         eight: whether its linears are int8.
         number: bytes of a number that products are made of.
+        wide: whether its weights are in float32, multiplied as copies.
         measured: conversations on which a top-k is measured against the student, beside it.
     """
     shape, tokens = teacher.shape, documents * mean
     shared = min(shape.vocabulary, student.vocabulary)
-    written = memory.cache_bytes(shape, shared, tokens, documents, k)
+    written = memory.cache_bytes(shape, shared, tokens, documents, k, number)
     linears = sum(shape.linears)
     logits = memory.SCORE_CHUNK * shape.vocabulary * memory.CACHED_LOGIT if k else 0
     peak = Memory(
-        weights=memory.read_bytes(shape, number)
+        weights=memory.read_bytes(shape, FP32 if wide else number)
+        + (number * linears if wide and number < FP32 else 0)
         - (number - 1) * linears * eight
         + (memory.read_bytes(student, number) if measured else 0),
         teacher=written,

@@ -201,10 +201,17 @@ def highest(memories: Iterable[Memory]) -> Memory:
     return max(memories, key=lambda memory: memory.peak)
 
 
-def cache_bytes(teacher: Architecture, vocabulary: int, tokens: int, documents: int, k: int) -> int:
+def cache_bytes(
+    teacher: Architecture,
+    vocabulary: int,
+    tokens: int,
+    documents: int,
+    k: int,
+    number: int = BF16,
+) -> int:
     """The teacher's cache as stored.
 
-    Exact (`k` 0): its last hidden states and its output embedding, in bf16. Else k ids and
+    Exact (`k` 0): its last hidden states, and its output embedding in bf16. Else k ids and
     log-probabilities a token of two bytes each, and the tail. Beside them two numbers a document,
     and the rows of vocabulary.
 
@@ -214,8 +221,9 @@ def cache_bytes(teacher: Architecture, vocabulary: int, tokens: int, documents: 
         tokens: that are trained on.
         documents: conversations.
         k: ids kept a token; 0: the hidden states.
+        number: bytes of a number that products are made of.
     """
     ident = 2 if vocabulary <= 2**16 else 4
-    each = (ident + 2) * k + FP32 * TAIL if k else BF16 * teacher.hidden
+    each = (ident + 2) * k + FP32 * TAIL if k else number * teacher.hidden
     head = 0 if k else BF16 * vocabulary * teacher.hidden
     return tokens * each + head + 16 * documents + 8

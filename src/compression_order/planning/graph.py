@@ -145,6 +145,7 @@ class _Jobs:
         its, how = study.stages[token].settings, study.stages[token].settings.training
         around = context(study, study.stages[token], self.assumed, self.states)
         documents = formulas.documents(how, around)
+        own = study.teacher_model(token) is None
         another = study.teacher_folder(token, "") is not None
         demand = demands.teach(
             teacher_state(study, token, self.states),
@@ -153,9 +154,10 @@ class _Jobs:
             formulas.length(how, around),
             how.seq_len,
             its.top_k,
-            its.teacher_weights == "int8",
+            its.teacher_weights == "int8" and not own,
             around.number,
             min(documents, demands.SAMPLE) if its.top_k and another else 0,
+            own,
         )
         demand = demands.cached(demand, study.gpus > 0)
         after = tuple(dict.fromkeys((BASE, pipeline)))

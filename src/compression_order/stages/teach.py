@@ -1,6 +1,7 @@
 """The teacher's outputs on the training split, once for all distillations of a study."""
 
 import argparse
+from contextlib import nullcontext
 
 import torch
 from transformers import AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
@@ -17,13 +18,22 @@ SAMPLE = 32  # conversations on which the loss of a top-k is measured
 LEAST_KEPT = 0.9  # of the divergence: below it a top-k is warned of
 
 
+def of_study(args: argparse.Namespace) -> bool:
+    """Whether a checkpoint of the study teaches, not a prepared model."""
+    return args.model is None or (args.model / MANIFEST).exists()
+
+
 def load(
     args: argparse.Namespace, asked: Teaching, device: torch.device
 ) -> tuple[PreTrainedModel, object]:
-    """The teacher's model, and the tokenizer that came with it."""
-    if args.model is None or (args.model / MANIFEST).exists():
+    """The teacher's model, and the tokenizer that came with it.
+
+    A checkpoint computes as a student that trains does: from float32 weights. In bf16 weights alone
+    the base would differ from itself by 0.002 nats a token, and a student would learn that.
+    """
+    if of_study(args):
         its = Checkpoint.open(args.model or args.student)
-        return its.model(arithmetic.dtype(), device), its.tokenizer
+        return its.model(torch.float32, device), its.tokenizer
     archives.verified(args.model)
     prepared = Checkpoint(args.model)
     if asked.teacher_weights == "int8":
@@ -67,11 +77,12 @@ def write(args: argparse.Namespace, asked: Teaching) -> None:
     )
     documents = loop.documents(tokenizer, args.text, args.splits, how)
     beside = {}
-    if asked.top_k and args.model and args.temperatures:
-        base = student.model(arithmetic.dtype(), device)
-        sample = documents[:SAMPLE]
-        beside = buckets.measured(model, base, sample, asked.top_k, shared, args.temperatures)
-    teacher.write(args.out, model, documents, asked.top_k, shared, "teacher", beside)
+    with arithmetic.products(device.type) if of_study(args) else nullcontext():
+        if asked.top_k and args.model and args.temperatures:
+            base = student.model(arithmetic.dtype(), device)
+            sample = documents[:SAMPLE]
+            beside = buckets.measured(model, base, sample, asked.top_k, shared, args.temperatures)
+        teacher.write(args.out, model, documents, asked.top_k, shared, "teacher", beside)
     for temperature in args.temperatures if asked.top_k else ():
         _warn(teacher.Cache(args.out, teacher.key(documents, asked.top_k)), asked, temperature)
     costs.write(args.costs)

@@ -2,8 +2,9 @@
 
 For each token that is trained on: the teacher's last hidden states; once: its output embedding.
 From both a loss makes the teacher's logits again, a chunk at a time (`losses.full_kl`): the exact
-divergence, at any temperature, for two bytes a hidden channel instead of two an id of the
-vocabulary. `top_k` keeps less, and not exactly: see `buckets`.
+divergence, at any temperature, for a number a hidden channel instead of one an id of the
+vocabulary. Hidden states are kept as they are multiplied (bf16 or float32), the embedding in bf16.
+`top_k` keeps less, and not exactly: see `buckets`.
 
 A teacher may have more rows of vocabulary than the student, or fewer: Qwen2.5 pads 151,936 rows
 to 152,064 in its larger models. Both are cut to the rows they share, once the tokenizers are
@@ -19,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from compression_order.common import files
+from compression_order.common import arithmetic, files
 from compression_order.common.errors import HarnessError
 from compression_order.common.process import Progress
 from compression_order.text import chat
@@ -112,7 +113,8 @@ def write(
 
 
 def _exact(counted: Tensor) -> dict[str, Tensor]:
-    return {"hidden": counted.to(torch.bfloat16)}
+    # as they are multiplied: rounding them further would be a divergence of its own
+    return {"hidden": counted.to(arithmetic.dtype())}
 
 
 def _likeliest(head: Tensor, k: int) -> Callable[[Tensor], dict[str, Tensor]]:
@@ -123,9 +125,10 @@ def _likeliest(head: Tensor, k: int) -> Callable[[Tensor], dict[str, Tensor]]:
         for rows in forward.chunks(len(counted)):
             with torch.no_grad():
                 ids, top, tail = buckets.outputs(counted[rows] @ head.T, k)
-            parts.append((ids.to(narrow).cpu(), top.to(torch.float16).cpu(), tail.cpu()))
-        whole = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-        return dict(zip(("ids", "log_probs", "tail"), whole, strict=True))
+            parts.append((ids, top, tail))
+        # narrowed once joined: autocast does not join float16
+        ids, top, tail = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        return {"ids": ids.to(narrow), "log_probs": top.to(torch.float16), "tail": tail}
 
     return keep
 

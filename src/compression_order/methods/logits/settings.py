@@ -70,7 +70,8 @@ class Settings(kinds.Adapted):
         documents = formulas.documents(self.training, context)
         tokens = documents * formulas.length(self.training, context)
         shared = min(made.shape.vocabulary, context.teacher.vocabulary)
-        cache = memory.cache_bytes(context.teacher, shared, tokens, documents, self.top_k)
+        kept = (shared, tokens, documents, self.top_k, context.number)
+        cache = memory.cache_bytes(context.teacher, *kept)
         how = self.run(parent, made, context)
         if self.reduction == "paper":
             how = replace(how, heads=2)  # cross entropy and divergence, each from its own logits
