@@ -150,7 +150,8 @@ class Bench:
         if not path.exists():
             flags = [f"--seq-len={SEQ_LEN}", f"--conversations={case.how['conversations']}"]
             flags += [f"--top-k={case.k}", "--compute=float32", f"--costs={self.folder / 'costs'}"]
-            inside("teach", "--student", self.lab.base, *self.lab.read(), *flags, "--out", path)
+            flags += ["--student", self.lab.base, *self.lab.read(), "--out", path]
+            copy_context().run(inside, "teach", *flags)
         return path
 
     def harness(self, name: str, precision: str, folder: Path) -> Outcome:
@@ -200,8 +201,6 @@ class Bench:
             return reference.cross_entropy
         model = Checkpoint(self.lab.base).model(torch.float32)
         with torch.no_grad():
-            if case.k == WHOLE:  # its cache keeps the hidden states in bf16
-                model.model.norm.register_forward_hook(lambda *its: its[2].bfloat16().float())
             known = {its.index: reference.logits(model, [its]) for its in documents}
 
         def loss(z: Tensor, batch: Any) -> Tensor:
