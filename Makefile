@@ -29,7 +29,7 @@ MEM_MB ?= $(shell $(PYTHON) docker/memory_mb.py)
 SNAKEMAKE = $(IN_ENV) snakemake $(TARGET) --cores all --resources mem_mb=$(MEM_MB) gpu=$(GPUS) $(CONFIGFILE)
 CONFIGFILE = $(if $(filter-out config.yaml,$(STUDY)),--configfile $(STUDY))
 
-.PHONY: help env controller quant-env judge-env benchmark-env table smoke dry-run plan verdict why changes findings record reread serving commutators costs utilization benchmark unlock test slurm-test image image-test \
+.PHONY: help env controller quant-env judge-env benchmark-env table smoke dry-run plan verdict why changes findings tune record reread serving commutators costs utilization benchmark unlock test slurm-test image image-test \
 	lint format check-claims docs lock cuda-lock dev-env study clean
 
 help: ## List the targets
@@ -95,6 +95,13 @@ costs: env study ## What making each checkpoint of STUDY took, stage by stage an
 
 utilization: env study ## Draw how busy the device was along each order of STUDY: results/utilization.svg
 	$(IN_ENV) compression-order utilization --study $(STUDY)
+
+# The study that tries is written, run, and written anew as long as its best point lies at an end.
+tune: env study ## Choose the settings of STUDY on its dev split: studies/tuning/<study>.csv
+	set -e; export $(IN_ENV); compression-order tune --study $(STUDY); while [ -e work/tuning.yaml ]; do \
+		$(MAKE) --no-print-directory table STUDY=work/tuning.yaml \
+			TARGET=results/$$(sed -n 's/^study: //p' work/tuning.yaml)/table.csv; \
+		compression-order tune --study $(STUDY); done
 
 record: env study ## Pack what the table of STUDY was made from, no weights: RECORD=file.tar.xz
 	$(IN_ENV) compression-order record --study $(STUDY) --pack $(or $(RECORD),results/record.tar.xz)

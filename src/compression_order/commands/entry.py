@@ -18,6 +18,7 @@ COMMANDS = {
     "changes": ("print_changes", "print what each stage of a finished study changed"),
     "costs": ("sum_costs", "sum what making the checkpoints of a study took"),
     "utilization": ("draw_utilization", "draw how busy the device was along each order"),
+    "tune": ("tune_settings", "choose settings on the dev split, before orders are compared"),
     "record": ("pack_record", "pack or unpack what a table is made from, without weights"),
 }
 

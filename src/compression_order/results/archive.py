@@ -1,13 +1,16 @@
 """Records: the inputs of a finished study's table and findings, without weights or times.
 
-A record has a few hundred kilobytes. Anyone can make the same table and findings from it without
-a model. Equal results give equal bytes.
+A record has a few hundred kilobytes, the study's own file among them. Anyone can make the same
+table and findings from it without a model. Equal results give equal bytes.
 """
 
+import io
 import lzma
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+
+import yaml
 
 from compression_order.common import files
 from compression_order.common.errors import HarnessError
@@ -38,10 +41,20 @@ def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
+def study_file(asked: Study) -> tuple[str, bytes]:
+    """Path and contents of the study's own file, without its seeds: all of its records agree."""
+    told = asked.file.model_dump(exclude_none=True, exclude={"seeds"})
+    return f"results/{asked.name}/study.yaml", yaml.safe_dump(told, sort_keys=False).encode()
+
+
 def pack(asked: Study, out: Path) -> None:
     """Write a record."""
     packed = list(measured(asked))
+    name, told = study_file(asked)
     with files.replacing(out) as aside, tarfile.open(aside, "w:xz") as archive:
+        member = tarfile.TarInfo(name)
+        member.size = len(told)
+        archive.addfile(plain(member), io.BytesIO(told))
         for path in packed:
             archive.add(path, filter=plain)
     print(f"{out}: {len(packed)} files of {asked.name}, {out.stat().st_size} bytes")

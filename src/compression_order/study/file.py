@@ -18,6 +18,7 @@ from compression_order.study.settings import (
     Opening,
     Scoring,
     Serving,
+    Tuning,
 )
 
 ALL_SUBSETS = "all-subsets"
@@ -378,6 +379,9 @@ class StudyFile(Settings):
     ] = None
     judge: Annotated[
         Judge | None, Field(description="a judge of generated answers; none = nothing is judged")
+    ] = None
+    tuning: Annotated[
+        Tuning | None, Field(description="the settings that `make tune` chooses; none = none")
     ] = None
     comparisons: Comparisons = Comparisons()
     proof: Proof

@@ -82,6 +82,36 @@ class Serving(Settings):
     warmup: Annotated[int, Field(ge=0, description="rounds before them, not timed")] = 1
 
 
+Ascending = AfterValidator(lambda values: sorted(set(values)))
+
+
+class Grid(Settings):
+    """The settings of one stage that are tried."""
+
+    parents: Annotated[
+        list[str],
+        Field(min_length=1, description="pipelines that each point is tried on, base among them"),
+        Different,
+    ]
+    settings: Annotated[
+        dict[str, Annotated[list[int | float], Field(min_length=1), Ascending]],
+        Field(
+            min_length=1,
+            description="values of each setting by its dotted name; where the best lies at an end, "
+            "one more is tried",
+        ),
+    ]
+
+
+class Tuning(Settings):
+    """How settings are chosen on the dev split, before any order is compared: `make tune`."""
+
+    seed: Annotated[int, Field(ge=0, description="of its draw; no seed of the study")]
+    grid: Annotated[
+        dict[str, Grid], Field(min_length=1, description="stages with what is tried of each")
+    ]
+
+
 MOST_PRIMARY = 8  # contrasts: each one more widens the intervals of all
 
 Group = Annotated[list[str], Field(min_length=1), Different]
