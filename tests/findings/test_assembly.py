@@ -32,6 +32,7 @@ from compression_order.findings import (
     listing,
     prose,
     simple_effects,
+    trainings,
     wording,
 )
 from compression_order.results import guards, published, quantized_first
@@ -239,6 +240,21 @@ def test_the_teachers_part_is_the_effect_less_that_of_fine_tuning(tmp_path: Path
     assert [e["log_ratio"] for e in part] == pytest.approx(np.subtract(own, other))
     assert without["teachers_part"] == assembly.NOT_HERE
     assert "identified: the teacher's" in prose.page(made(root, rows))
+
+
+def test_a_teacher_that_knows_nothing_new_is_a_negative_control(tmp_path: Path) -> None:
+    """KD of base from base: what follows must be as if it had not been there."""
+    known = {
+        "KD.base": controls.Token(
+            "KD.base", "distill", "logits", {"alpha": 1.0, "teacher": "base", "training": TRAINED}
+        ),
+        "P": controls.Token("P", "prune", "ffn-neurons", {"ratio": 0.25}),
+        "Q": controls.Token("Q", "quantize", "nf4", {}),
+    }
+    rows = ["base", "P", "Q", "P-Q", "KD.base", "KD.base-P", "KD.base-P-Q", "Q-KD.base"]
+    found = [(label["with"], label["control"]) for label, _ in controls.asked(rows, known)]
+    assert found == [("KD.base", "base"), ("KD.base-P", "P"), ("KD.base-P-Q", "P-Q")]
+    assert trainings.manipulations(rows, known) == []
 
 
 def test_equal_is_said_only_within_the_bound(tmp_path: Path) -> None:

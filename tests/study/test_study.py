@@ -69,8 +69,7 @@ def test_a_shipped_study_says_every_setting_of_its_methods(path):
         given = {k: v for k, v in read["stages"][token].items() if k not in parse.COMMON}
         wanted = known(made, token)
         if made.stages[token].kind == "distill":  # of the study, unless the stage names its own
-            assert wanted["teacher"] == taught_by(made)
-            given.setdefault("teacher", wanted["teacher"])
+            given.setdefault("teacher", taught_by(made))
         assert flat(given) == flat(wanted), token
         assert set(declare.flags(wanted)) <= set(made.flags(token)), token
 

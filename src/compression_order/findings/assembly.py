@@ -253,7 +253,7 @@ class OfText:
         known = self.arm.known.values()
         recovering = {its.token for its in known if its.kind == "prune" and its.trained}
         for entry in found:
-            simple_effects.name_causes(entry, found, bare, recovering)
+            simple_effects.name_causes(entry, found, bare, recovering, self.arm.kinds)
         return found
 
     def _full(self, nth: int, orders: Orders) -> Entry:

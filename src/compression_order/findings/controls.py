@@ -63,6 +63,12 @@ class Token:
         taught = self._with(Role.TEACHING)
         return {key: value for key, value in self.settings.items() if key not in taught}
 
+    @property
+    def teaches_itself(self) -> bool:
+        """Whether it distils base from base, by the divergence alone."""
+        alone = self.kind == "distill" and self.settings.get("alpha") == 1
+        return alone and self.settings.get("teacher") == orderings.BASE
+
     def _with(self, role: Role) -> list[str]:
         if self.kind == UNKNOWN:
             return []
@@ -132,10 +138,20 @@ def asked(rows: Sequence[str], known: Mapping[str, Token]) -> list[Labelled]:
             parts = orderings.split(row)
             other = orderings.replaced(row, token, control)
             if token in parts and other in there:
-                label = {"leaves_out": leaves_out, "with": row, "control": other}
-                budgets = [budget(row, known), budget(other, known)]
-                family.append(({**label, "conversations": budgets}, contrast.pair(row, other)))
+                family.append(_compared(leaves_out, row, other, known))
+    for row in rows:
+        # base that teaches itself: whatever follows must be as if it had not been there
+        first, *rest = orderings.split(row) or [""]
+        other = orderings.join(rest)
+        if first in known and known[first].teaches_itself and other in there:
+            family.append(_compared("a teacher that knows nothing new", row, other, known))
     return family
+
+
+def _compared(leaves_out: str, row: str, other: str, known: Mapping[str, Token]) -> Labelled:
+    label = {"leaves_out": leaves_out, "with": row, "control": other}
+    budgets = [budget(row, known), budget(other, known)]
+    return {**label, "conversations": budgets}, contrast.pair(row, other)
 
 
 def equal_budget(rows: Sequence[str], known: Mapping[str, Token]) -> Numbers:

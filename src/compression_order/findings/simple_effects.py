@@ -78,29 +78,36 @@ def name_causes(
     every: Sequence[Mapping[str, Any]],
     bare: Mapping[str, str],
     recovering: Collection[str],
+    kinds: Mapping[str, str],
 ) -> None:
     """Write what an effect of pruning may be called into each such effect.
 
     The recovery inside a pruning is a training after quantizing too. So the effect is one of
-    pruning only where the orders without recovery have the same verdict.
+    pruning only where the orders without recovery have the same verdict. Their own training may be
+    another of its kind, such as one that reads what recovery would have read.
 
     Args:
         entry: orders of the same stages, as analysis.json holds them.
         every: those of all sets of stages.
         bare: pruning -> the same pruning without recovery.
         recovering: the prunings that train.
+        kinds: token -> kind of stage.
     """
     twins = {**bare, **{control: token for token, control in bare.items()}}
     cut = next((t for t in entry["stages"] if t in twins or t in recovering), None)
     twin = twins.get(cut or "")
-    stages = sorted(twin if t == cut else t for t in entry["stages"]) if twin else []
-    others = [its for its in every if sorted(its["stages"]) == stages]
+    wanted = sorted(kinds[token] for token in entry["stages"])
+    others = [
+        its
+        for its in every
+        if twin in its["stages"] and sorted(kinds[token] for token in its["stages"]) == wanted
+    ]
     alone = "cutting and recovering" if cut in recovering else "cutting"
     for effect in _effects(entry):
         if effect["effect"] != PRUNE:
             continue
         told = [verdict_of(e) for its in others for e in _effects(its) if _same(e, effect)]
-        alike = told == [verdict_of(effect)] and told != [OPEN]
+        alike = bool(told) and set(told) == {verdict_of(effect)} != {OPEN}
         effect["acts"] = "pruning" if alike or cut is None else alone
 
 

@@ -31,6 +31,8 @@ def manipulations(rows: Sequence[str], known: Mapping[str, Token]) -> list[Label
             continue
         token, parent = orderings.last(row), orderings.parent(row)
         its = known.get(token)
+        if its and its.teaches_itself:
+            continue  # a negative control, which is not to train
         if its and its.kind in quantized_first.TRAINING and its.trained:
             trains, without = token, parent
         elif token in without_recovery:
