@@ -27,6 +27,10 @@ def parser() -> declare.Parser:
         "--replicate", type=int,
         help="redraw what is read, and leave what is scored (default: one draw for all)",
     )  # fmt: skip
+    add(
+        "--near-duplicates", choices=("leave-out", "keep"), default="leave-out",
+        help="conversations that say nearly the same: one is kept, or all (default: leave-out)",
+    )  # fmt: skip
     for part in ("seed", *EARLIER):
         told = "its seed" if part == "seed" else f"its conversations in {part.replace('_', '-')}"
         flag = f"--not-of.{part.replace('_', '-')}"
@@ -40,7 +44,8 @@ def main() -> None:
     sizes = {part: getattr(args, part) for part in splits.PARTS}
     earlier = {part: getattr(args, f"not_of.{part}") for part in ("seed", *EARLIER)}
     known = earlier if all(value is not None for value in earlier.values()) else None
-    asked = splits.Asked(sizes, args.seed, args.replicate, known)
+    keep = args.near_duplicates == "keep"
+    asked = splits.Asked(sizes, args.seed, args.replicate, known, keep)
     splits.write(args.text, args.held_out_text, asked, args.out)
 
 

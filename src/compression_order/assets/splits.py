@@ -27,12 +27,19 @@ class Asked:
         seed: of the draw.
         replicate: redraws what is read and leaves what is scored; None: one draw for all.
         earlier: the sizes of an earlier draw that is never scored, and `seed`; empty: none.
+        keep_near: whether near-duplicates stay in; repeated prompts never do.
     """
 
     sizes: Sizes
     seed: int
     replicate: int | None = None
     earlier: Mapping[str, int] | None = None
+    keep_near: bool = False
+
+    def distinct(self, records: Sequence[dict[str, Any]]) -> list[int]:
+        """Indices of the records to draw from."""
+        kept = duplicates.without_repeated_prompts if self.keep_near else duplicates.distinct
+        return kept(records)
 
 
 def draw(indices: Sequence[int], sizes: Sizes, seed: int | str) -> dict[str, list[int]]:
@@ -67,7 +74,7 @@ def drawn(records: Sequence[dict[str, Any]], asked: Asked, parts: Collection[str
         asked: what to draw.
         parts: those of this text, among `PARTS`.
     """
-    indices = duplicates.distinct(records)
+    indices = asked.distinct(records)
     sizes = {part: asked.sizes[part] for part in PARTS if part in parts}
     scored = {part: size for part, size in sizes.items() if part in SCORED}
     read = {part: size for part, size in sizes.items() if part in READ}
@@ -108,7 +115,7 @@ def write(text: Path, held_out_text: Path | None, asked: Asked, out: Path) -> No
     for its in dict.fromkeys(texts.values()):
         records = read(its)
         parts |= drawn(records, asked, [part for part in PARTS if texts[part] == its])
-        kept = len(duplicates.distinct(records))
+        kept = len(asked.distinct(records))
         told.append(
             f"{kept} conversations of {its.stem} ({len(records) - kept} left out, nearly the same "
             "came before)"

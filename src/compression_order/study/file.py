@@ -198,6 +198,13 @@ class Splits(Settings):
     dev: Annotated[
         int, Field(ge=0, description="conversations on which settings are chosen; 0 = none")
     ] = 0
+    near_duplicates: Annotated[
+        Literal["leave-out", "keep"],
+        Field(
+            description="leave-out = of conversations that say nearly the same one is kept; keep = "
+            "only repeated prompts are left out"
+        ),
+    ] = "leave-out"
     not_of: Annotated[
         Drawn | None,
         Field(description="an earlier draw of the same text that is never scored; none = no such"),
