@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 STUDY ?= config.yaml
 # the study of the records in docs/
-SHIPPED = config.yaml studies/overlays/certainty.yaml
+SHIPPED = config.yaml studies/overlays/first-experiment.yaml
 GPUS ?= 1
 SLOW ?= 0
 TARGET = results/table.csv
@@ -109,7 +109,7 @@ record: env study ## Pack what the table of STUDY was made from, no weights: REC
 # The rules that make checkpoints and evaluations are left out: what was recorded is all there is.
 reread: STUDY = $(SHIPPED)
 reread: env study ## Table and findings from records: those in docs/, or STUDY=... RECORD="one.tar.xz another.tar.xz"
-	$(IN_ENV) compression-order record --study $(STUDY) --unpack $(or $(RECORD),docs/records/*.tar.xz)
+	$(IN_ENV) compression-order record --study $(STUDY) --unpack $(or $(RECORD),docs/records/first/*.tar.xz)
 	$(SNAKEMAKE) $(QUIET) --allowed-rules table analysis main_table --forcerun table analysis
 
 # What the benchmark reads: the default study's uncompressed model, its texts and their splits.

@@ -160,7 +160,7 @@ def test_ways_of_training_a_quantized_parent_differ_in_nothing_else():
 
 
 def test_control_arms_differ_from_their_twins_in_one_thing():
-    made = laid_over_the_default("certainty")
+    made = laid_over_the_default("first-experiment")
     assert made.seeds == [0, 1, 2]
     assert laid_over_the_default("judge").name == "smollm2-135m"  # the same results
     assert made.name == "smollm2-135m-certainty"  # it asks no questions

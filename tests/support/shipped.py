@@ -14,8 +14,8 @@ from results_tree import ask, command
 import findings
 from compression_order.study import parse
 
-LAYERS = [ROOT / "config.yaml", ROOT / "studies/overlays/certainty.yaml"]
-RECORDS = sorted((ROOT / "docs/records").glob("*.tar.xz"))
+LAYERS = [ROOT / "config.yaml", ROOT / "studies/overlays/first-experiment.yaml"]
+RECORDS = sorted((ROOT / "docs/records/first").glob("*.tar.xz"))
 
 
 @dataclass(frozen=True)
