@@ -33,6 +33,7 @@ SEQUENCES = 8  # of each kind of model
 # what a stage may do with a quantized parent
 WAYS = {
     "lora": ("requantize", "dequantize", "adapter"),
+    "ffn-neurons": ("requantize", "dequantize", "fake-quant"),
     "full": ("requantize", "dequantize", "fake-quant"),
     "logits": ("requantize", "dequantize", "adapter", "fake-quant"),
 }
@@ -101,7 +102,7 @@ def stage_of(token: str, on_quantized: str, given: dict[str, object]) -> Stage:
     """A stage with these settings; one that trains trains for two steps."""
     method = TOKENS[token][0]
     its = methods.settings(method)
-    training = {"training": TRAINING} if method in WAYS else {}
+    training = {"training": TRAINING} if method in ("lora", "full", "logits") else {}
     return Stage(token, its.kind, method, on_quantized, its.model_validate(given | training))
 
 

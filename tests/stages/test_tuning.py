@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from lab import Lab, training_flags
+from lab import SEQ_LEN, Lab, training_flags
 from peft import PeftModel
 from safetensors.torch import load_file
 from structured_fixtures import KINDS, around, base_of, run
@@ -21,6 +21,8 @@ from compression_order.checkpoint.stored import WITH_ADAPTER, Checkpoint
 from compression_order.common import files
 from compression_order.common.errors import HarnessError
 from compression_order.stages import tuning
+from compression_order.training import loop
+from compression_order.training.settings import Training
 
 SHAPE = ["--adapter.rank=4", "--adapter.alpha=8", "--adapter.targets=q_proj,down_proj"]
 LORA = ["--method=lora", *SHAPE, *training_flags("training", steps=6, learning_rate=1e-2)]
@@ -240,6 +242,39 @@ def test_fake_quant_moves_codes_where_requantizing_loses_the_training(
     before, after = state(lab.quantized), state(tmp_path / "Q-KD")
     names = [n for n in before if n.endswith("proj.weight")]
     assert any(not torch.equal(before[n], after[n]) for n in names)
+
+
+def test_recovery_may_see_what_it_stores(lab: Lab, tmp_path: Path) -> None:
+    """Cut a 4-bit parent and recover through the grid of the cut weights: storing loses little."""
+    flags = [
+        "--ratio=0.5",
+        "--round-to=16",
+        *training_flags("recovery", steps=40, learning_rate=3e-4),
+    ]
+    kept = {}
+    for way in ("requantize", "fake-quant"):
+        folder = tmp_path / way / "Q-P"
+        manifest = lab.stage(lab.quantized, folder, f"--on-quantized={way}", *flags)
+        assert manifest["format"] == nf4.FORMAT
+        kept[way] = manifest["claims"]["recovery"]["loss_last"], folder
+    told = {way: loss(lab, folder) for way, (_, folder) in kept.items()}
+    assert told["fake-quant"] < told["requantize"]
+    # what was trained is what is stored: little is lost between the two
+    assert abs(told["fake-quant"] - kept["fake-quant"][0]) < 0.5
+
+
+def loss(lab: Lab, folder: Path) -> float:
+    """Mean loss of a stored checkpoint on the training conversations."""
+    its = Checkpoint.open(folder)
+    documents = loop.documents(its.tokenizer, lab.chats, lab.splits, Training(seq_len=SEQ_LEN))
+    model, total, count = its.model(torch.float32), 0.0, 0
+    for document in documents:
+        ids, labels = torch.tensor([document.ids]), torch.tensor([document.labels])
+        with torch.no_grad():
+            its_loss = model(input_ids=ids, labels=labels).loss
+        total += float(its_loss) * len(document.loss_positions())
+        count += len(document.loss_positions())
+    return total / count
 
 
 # pruned zeros

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compression_order.architecture import demands, memory, storage
 from compression_order.architecture.demands import Assumed, Part, State
@@ -14,6 +14,7 @@ from compression_order.common.errors import HarnessError
 from compression_order.training.settings import Training
 
 DEQUANTIZE = "dequantize"  # a stage on a quantized parent leaves it dense
+FAKE_QUANT = "fake-quant"  # or trains what it will store, rounded
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,12 @@ def run_of(how: Training, context: Context) -> TrainingRun:
         number=context.number,
         masked=how.count_padding,
     )
+
+
+def run_on(how: Training, parent: State, context: Context) -> TrainingRun:
+    """The same on a parent: all weights, as they are or seen through the parent's grid."""
+    rounded = context.on_quantized == FAKE_QUANT and parent.storage is not None
+    return replace(run_of(how, context), rounded=rounded)
 
 
 def adapter_parameters(its: Adapter, shape: Architecture) -> int:

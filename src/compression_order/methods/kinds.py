@@ -17,12 +17,12 @@ from compression_order.checkpoint.settings import Adapter
 from compression_order.common.declare import Role, Settings
 from compression_order.common.errors import HarnessError
 from compression_order.methods import formulas
-from compression_order.methods.formulas import DEQUANTIZE, Context
+from compression_order.methods.formulas import DEQUANTIZE, FAKE_QUANT, Context
 from compression_order.training.settings import Training
 
 # what a stage does with a quantized parent
 REQUANTIZE, REFUSE = "requantize", "refuse"
-ADAPTER, FAKE_QUANT = "adapter", "fake-quant"
+ADAPTER = "adapter"
 UNSTRUCTURED: Final = "unstructured"
 COMPOUND: Final = "compound"
 
@@ -133,7 +133,12 @@ class Prune(Method):
 
 
 class Structured(Prune):
-    """A pruning of neurons, heads, channels or layers: the model gets smaller."""
+    """A pruning of neurons, heads, channels or layers: the model gets smaller.
+
+    Its recovery may see the weights as they will be stored (`fake-quant`).
+    """
+
+    rules: ClassVar[tuple[str, ...]] = (REQUANTIZE, DEQUANTIZE, FAKE_QUANT, REFUSE)
 
     calibration_batch: CalibrationBatch = 4
     seq_len: CalibrationLength = 256
@@ -147,7 +152,7 @@ class Structured(Prune):
         """
         mean = self.seq_len if padded else context.assumed.cut(self.seq_len)
         part = demands.forward(parent.shape, "calibration", documents, mean, 0)
-        how = formulas.run_of(self.recovery, context)
+        how = formulas.run_on(self.recovery, parent, context)
         batch, longest = self.calibration_batch, self.seq_len
         return demands.prune(parent, made, part if documents else None, batch, longest, how)
 
@@ -260,8 +265,7 @@ class Tune(Method):
 
     def run(self, parent: State, made: State, context: Context) -> TrainingRun:
         """How the parent trains: all weights, as they are or seen through the parent's grid."""
-        rounded = context.on_quantized == FAKE_QUANT and parent.storage is not None
-        return replace(formulas.run_of(self.training, context), rounded=rounded)
+        return formulas.run_on(self.training, parent, context)
 
 
 class Adapted(Tune):

@@ -33,12 +33,9 @@ def tune(job: stage.Job) -> None:
     model, how = job.parent.model, job.settings.training
     quantized = job.parent.form is not None
     beside = quantized and job.args.on_quantized == "adapter"
-    seen = None
+    seen = seen_by(job)
     if beside or job.settings.adapts:
         _adapt(job, beside)
-    elif quantized and job.args.on_quantized == "fake-quant":
-        assert job.parent.form is not None
-        seen = through(job.parent.form)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     trained = job.train(model, documents, objective, how, seen)
     claims = {**job.parent.checkpoint.manifest["architecture"], "training": trained}
@@ -63,6 +60,13 @@ def _adapt(job: stage.Job, beside: bool) -> None:
             "give both stages the same `adapter`, or let this one `requantize`"
         )
     adapters.freeze(model)
+
+
+def seen_by(job: stage.Job) -> Seen | None:
+    """What the forward passes of a training see in place of the weights; None: the weights."""
+    if job.parent.form is None or job.args.on_quantized != "fake-quant":
+        return None
+    return through(job.parent.form)
 
 
 def through(form: forms.Form) -> Seen:

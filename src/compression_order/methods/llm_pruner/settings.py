@@ -57,7 +57,7 @@ class Settings(kinds.Structured):
     def demand(self, parent: State, made: State, context: Context) -> Demand:
         """Differentiate the samples through the whole model in float32; cut; recover."""
         count, length = self.samples, self.seq_len
-        how = formulas.run_of(self.recovery, context)
+        how = formulas.run_on(self.recovery, parent, context)
         run = TrainingRun(1, count, length, length)
         gradients = demands.trained(parent.shape, "gradients", run)
         recovery = [demands.trained(made.shape, "recovery", how)] if how.steps else []
