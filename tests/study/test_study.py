@@ -480,3 +480,39 @@ def test_a_contrast_is_of_rows_of_one_arm():
     build({**arms, "comparisons": contrasts(["Q"], ["KD"])})
     with pytest.raises(HarnessError, match=r"contrasts\.swap: .* are of different arms"):
         build({**arms, "comparisons": contrasts(["P"], ["KD"])})
+
+
+def certainty(*overlays):
+    paths = [ROOT / f"studies/overlays/{name}.yaml" for name in overlays]
+    return parse.read([ROOT / "studies/certainty.yaml", *paths], ROOT)
+
+
+def test_the_certainty_study_says_what_it_asks_and_keeps_trainings_apart():
+    made = certainty()
+    assert len(made.file.comparisons.contrasts) == 8
+    assert made.redraws and made.taught == {"KD": "FT", "KD.both": "FT"}
+    distilled, bare = known(made, "KD"), known(made, "P.bare")
+    assert distilled["alpha"] == 1.0  # the divergence alone
+    assert {**known(made, "KD.base"), "teacher": "FT"} == distilled
+    longer = {"steps": 2 * distilled["training"]["steps"], "part": "both"}
+    assert known(made, "KD.both")["training"] == {**distilled["training"], **longer}
+    # recovery and distillation read different conversations, equally many, once
+    recovery = known(made, "P")["recovery"]
+    assert (recovery["part"], distilled["training"]["part"]) == ("recovery", "train")
+    splits = made.file.splits
+    assert recovery["steps"] * recovery["batch_size"] == splits.recovery == splits.train
+    assert bare.pop("recovery") == {**recovery, "steps": 0}
+    assert {**known(made, "FT")["training"]} == distilled["training"]
+    # every training of the six orders has a row without it
+    for row in ("P", "KD-P", "Q-P", "KD-Q-P", "Q-KD-P", "FT-P", "FT-Q-P", "Q-FT-P"):
+        assert row in made.plan.rows
+        assert f"{row}.bare" in made.plan.rows
+    assert certainty("seed3").seeds == [3]
+
+
+@pytest.mark.parametrize("overlay", ["fake-quant", "strengths"])
+def test_what_is_laid_over_the_certainty_study_is_descriptive(overlay):
+    made = certainty(overlay)
+    assert made.file.comparisons.contrasts == {}
+    assert made.file.splits == certainty().file.splits
+    assert made.name != "certainty"
