@@ -254,7 +254,7 @@ def test_a_teacher_that_knows_nothing_new_is_a_negative_control(tmp_path: Path) 
     rows = ["base", "P", "Q", "P-Q", "KD.base", "KD.base-P", "KD.base-P-Q", "Q-KD.base"]
     found = [(label["with"], label["control"]) for label, _ in controls.asked(rows, known)]
     assert found == [("KD.base", "base"), ("KD.base-P", "P"), ("KD.base-P-Q", "P-Q")]
-    assert trainings.manipulations(rows, known) == []
+    assert trainings.manipulations(rows, known, {}) == []
 
 
 def test_equal_is_said_only_within_the_bound(tmp_path: Path) -> None:

@@ -244,6 +244,25 @@ def test_fake_quant_moves_codes_where_requantizing_loses_the_training(
     assert any(not torch.equal(before[n], after[n]) for n in names)
 
 
+def test_a_manifest_says_what_of_a_training_is_left(lab: Lab, tmp_path: Path) -> None:
+    """Against the stored weights: small steps are put back, and the record says how many."""
+    for way, rate in (("requantize", 1e-6), ("requantize", 3e-3), ("fake-quant", 3e-3)):
+        flags = training_flags("training", steps=8, learning_rate=rate)
+        out = tmp_path / f"{way}{rate}" / "Q-KD"
+        manifest = lab.stage(lab.quantized, out, f"--on-quantized={way}", *flags)
+        told = manifest["claims"]["training"]["survives"]
+        before, after = (
+            dict(masks.linears(Checkpoint.open(its).model(torch.bfloat16)))
+            for its in (lab.quantized, out)
+        )
+        unlike = sum(int((after[name].weight != before[name].weight).sum()) for name in before)
+        count = sum(linear.weight.numel() for linear in before.values())
+        assert told["moved"] == pytest.approx(unlike / count, abs=1e-4)
+        assert told["kept"] < 0.05 if rate < 1e-5 else told["kept"] > 0.3
+    dense = lab.stage(lab.base, tmp_path / "KD", *training_flags("training", steps=2))
+    assert "survives" not in dense["claims"]["training"]
+
+
 def test_recovery_may_see_what_it_stores(lab: Lab, tmp_path: Path) -> None:
     """Cut a 4-bit parent and recover through the grid of the cut weights: storing loses little."""
     flags = [

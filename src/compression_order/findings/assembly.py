@@ -231,7 +231,7 @@ class OfText:
             "tokens_a_unit": sample.tokens,
             "left_out": dict(sample.left_out),
             "rows": {row: _row(sample, row) for row in rows},
-            "trainings": self.named(trainings.manipulations(rows, arm.known)),
+            "trainings": self.named(trainings.manipulations(rows, arm.known, arm.records)),
             "full_orders": self._full_orders(),
             "smaller_orders": [self._smaller(orders) for orders in arm.smaller],
             "all_rows": every or NOT_ASKED,

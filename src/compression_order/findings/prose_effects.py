@@ -18,9 +18,10 @@ def trainings(family: Entry | str) -> Iterator[str]:
     if isinstance(family, str):
         yield "No training of this study has a row without it, so whether training helps is open."
         return
-    lines = [["training", "after", "with over without", "verdict"]]
+    lines = [["training", "after", "with over without", "verdict", "left by quantizing again"]]
     for entry in family["entries"]:
-        lines.append([entry["trains"], entry["after"], _ratio(entry), helps(entry)])
+        left = "n/a" if entry["kept"] is None else f"{entry['kept']:.1%}"
+        lines.append([entry["trains"], entry["after"], _ratio(entry), helps(entry), left])
     found = [helps(entry) for entry in family["entries"]]
     counted = [
         f"{word} at {found.count(word)}" for word in (*HELPS.values(), NOT_SHOWN) if word in found

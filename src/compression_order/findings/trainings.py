@@ -11,17 +11,26 @@ with fine-tuning on the same conversations in its place.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from compression_order import orderings
 from compression_order.findings import controls, simple_effects
 from compression_order.findings.comparisons import Labelled
 from compression_order.findings.controls import Token
+from compression_order.findings.listing import Entry
 from compression_order.results import quantized_first
+from compression_order.results.guards import Records
 from compression_order.statistics import contrast
 
 
-def manipulations(rows: Sequence[str], known: Mapping[str, Token]) -> list[Labelled]:
-    """Every row that ends in a training over the same row without it."""
+def manipulations(
+    rows: Sequence[str], known: Mapping[str, Token], records: Records
+) -> list[Labelled]:
+    """Every row that ends in a training over the same row without it.
+
+    On a quantized parent each also says what of the linears' training was left by quantizing them
+    again, where the manifest tells.
+    """
     without_recovery = {
         token: control for why, token, control in controls.twins(known) if why == controls.RECOVERY
     }
@@ -42,9 +51,18 @@ def manipulations(rows: Sequence[str], known: Mapping[str, Token]) -> list[Label
         else:
             continue
         if without in there:
-            label = {"trains": trains, "after": parent, "with": row, "without": without}
+            label: Entry = {"trains": trains, "after": parent, "with": row, "without": without}
+            left = [_kept(record.checkpoint) for record in records[row]]
+            several = [its for its in left if its is not None]
+            label["kept"] = sum(several) / len(several) if several else None
             found.append((label, contrast.pair(row, without)))
     return found
+
+
+def _kept(manifest: Mapping[str, Any]) -> float | None:
+    """The share of a training that is left in the linears, if its manifest says so."""
+    told = manifest.get("claims", {}).get("training", {}).get("survives")
+    return None if told is None else float(told["kept"])
 
 
 def needed(rows: Sequence[str], known: Mapping[str, Token]) -> list[str]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from compression_order.checkpoint import adapters, forms, masks
+from compression_order.checkpoint.parents import Parent
 from compression_order.common.errors import HarnessError
 from compression_order.stages import stage
 from compression_order.training.loop import Seen
@@ -38,6 +39,8 @@ def tune(job: stage.Job) -> None:
         _adapt(job, beside)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     trained = job.train(model, documents, objective, how, seen)
+    if job.parent.requantize and not adapters.parameters(model):
+        trained["survives"] = surviving(job.parent, model)
     claims = {**job.parent.checkpoint.manifest["architecture"], "training": trained}
     if teacher:
         claims["teacher"] = job.method.taught(documents, job.settings, teacher)
@@ -46,6 +49,33 @@ def tune(job: stage.Job) -> None:
     elif adapters.parameters(model):
         adapters.merge(model)
     job.finish(model, claims, job.parent.requantize, trainable)
+
+
+def surviving(parent: Parent, model: PreTrainedModel) -> dict[str, float]:
+    """What of a training is left of the linears once they are quantized again.
+
+    With a parent's weights p, the trained ones w and the stored ones s, as dequantized: `moved`,
+    the share of weights with s != p; and `kept`, the part of w - p that s - p has in its direction,
+    <s - p, w - p> / |w - p|^2. Both are 0 where quantizing puts all of them back. What is not
+    quantized (embeddings, norms) keeps what it learned.
+
+    Args:
+        parent: the quantized parent; its checkpoint is read once more.
+        model: the trained model, dense.
+    """
+    assert parent.requantize is not None
+    before = dict(masks.linears(parent.checkpoint.model(torch.bfloat16)))
+    along, length, moved, count = 0.0, 0.0, 0, 0
+    for name, linear in masks.linears(model):
+        trained = linear.weight.detach().cpu().float()
+        was = before.pop(name).weight.detach()
+        stored = parent.requantize.rounded(name, trained.to(torch.bfloat16))
+        step = trained - was.float()
+        along += float(((stored.float() - was.float()) * step).double().sum())
+        length += float((step * step).double().sum())
+        moved += int((stored != was).sum())
+        count += was.numel()
+    return {"kept": along / length if length else 0.0, "moved": moved / count}
 
 
 def _adapt(job: stage.Job, beside: bool) -> None:
