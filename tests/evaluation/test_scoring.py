@@ -234,6 +234,30 @@ def test_a_limit_gives_the_head_of_the_whole(lab: Lab, tokenizer: PreTrainedToke
     assert head.sequences == whole.sequences[:3]
 
 
+def test_answers_alone_are_the_tokens_that_are_trained_on(
+    lab: Lab, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    sample = perplexity.documents(tokenizer, lab.chats, lab.splits, Opening(answers_only=True))
+    whole = perplexity.documents(tokenizer, lab.chats, lab.splits, Opening())
+    assert sample.sequences == whole.sequences
+    assert sample.digest != whole.digest
+    model = base(lab)
+    scores = last(model, sample, perplexity.reference(other(lab), sample))
+    encoded = chat.encode(
+        tokenizer, chat.records(lab.chats, lab.splits, "held_out"), mask_prompt=True
+    )
+    for document, loss, count in zip(encoded, scores.losses, scores.counts, strict=True):
+        assert count == len(document.loss_positions()) < len(document.ids) - 1
+        with torch.no_grad():
+            own = model(
+                input_ids=torch.tensor([document.ids]), labels=torch.tensor([document.labels])
+            )
+        assert loss == pytest.approx(float(own.loss), rel=1e-5)
+    assert min(scores.kl) > 0
+    record = perplexity.perplexity_record(sample, scores)
+    assert record["answers_only"] and record["tokens"] == sum(scores.counts)
+
+
 def test_no_window_crosses_a_document(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     """Tokens are spread over many documents, and each window says which it is of."""
     texts = [f"document {nth} " + f"word{nth} " * 40 for nth in range(100)]

@@ -38,6 +38,8 @@ class Sample:
         sequences: token ids.
         seq_len: length of a window in tokens; 0 for whole documents.
         context: leading tokens of every sequence that are read but not predicted, at least 1.
+        answers: of each sequence the positions whose next token is scored; empty: all of them
+            after the context.
         clusters: the document of each window, where none crosses a document; else empty.
         records: the record numbers of whole documents; else empty.
         text: digest of the file that the records are of.
@@ -47,6 +49,7 @@ class Sample:
     sequences: list[list[int]]
     seq_len: int = 0
     context: int = 1
+    answers: tuple[tuple[int, ...], ...] = ()
     clusters: tuple[int, ...] = ()
     records: tuple[int, ...] = ()
     text: str = ""
@@ -54,7 +57,14 @@ class Sample:
     @property
     def digest(self) -> str:
         """SHA-256 of the token ids: equal digests are equal samples."""
-        return files.digest([self.protocol, self.context, self.sequences])
+        told = [self.protocol, self.context, self.sequences]
+        return files.digest([*told, self.answers] if self.answers else told)
+
+    def positions(self, sequence: int) -> Sequence[int]:
+        """The positions of a sequence whose next token is scored."""
+        if self.answers:
+            return self.answers[sequence]
+        return range(self.context - 1, len(self.sequences[sequence]) - 1)
 
 
 def windows(tokenizer: PreTrainedTokenizerBase, text: Path, how: Scoring) -> Sample:
@@ -132,13 +142,22 @@ def documents(tokenizer: PreTrainedTokenizerBase, text: Path, splits: Path, how:
     The opening that the template gives to all of them (for example a system message that it adds)
     is read but not predicted. If predicted, the same few tokens in every document would outweigh
     the conversations and correlate the documents' losses. `how.score_opening` predicts all but the
-    very first token, as published.
+    very first token, as published. `how.answers_only` predicts the assistant's tokens alone.
     """
-    encoded = chat.encode(tokenizer, chat.records(text, splits, how.part))
+    numbered = chat.records(text, splits, how.part)
+    encoded = chat.encode(tokenizer, numbered, mask_prompt=how.answers_only)
     sequences = [document.ids for document in encoded]
     opening = 1 if how.score_opening else max(1, _shared_opening(sequences))
+    answers = [tuple(document.loss_positions()) for document in encoded if how.answers_only]
     records = tuple(document.index for document in encoded)
-    return Sample("documents", sequences, context=opening, records=records, text=files.sha256(text))
+    return Sample(
+        "documents",
+        sequences,
+        context=opening,
+        answers=tuple(answers),
+        records=records,
+        text=files.sha256(text),
+    )
 
 
 def _shared_opening(sequences: Sequence[Sequence[int]]) -> int:
@@ -150,14 +169,15 @@ def _shared_opening(sequences: Sequence[Sequence[int]]) -> int:
 
 
 def predicting(sample: Sample, sequence: int, states: Tensor) -> Tensor:
-    """[tokens - context, width]: the states that predict the tokens after a sample's context.
+    """[scored tokens, width]: the states that predict the tokens of a sequence that are scored.
 
     Args:
         sample: the sample.
         sequence: the place of the sequence in it.
         states: its last hidden states, [tokens, width].
     """
-    return states[sample.context - 1 : len(sample.sequences[sequence]) - 1]
+    found = sample.positions(sequence)
+    return states[found.start : found.stop] if isinstance(found, range) else states[list(found)]
 
 
 @dataclass(frozen=True)
@@ -267,8 +287,8 @@ def score(
     found: dict[int, Tensor] = {}
     for batch in forward.states(model, sample.sequences):
         states = torch.cat([predicting(sample, place, its) for place, its in batch.items()])
-        ids = [token for place in batch for token in sample.sequences[place][sample.context :]]
-        counts = [len(sample.sequences[place]) - sample.context for place in batch]
+        ids = [sample.sequences[place][at + 1] for place in batch for at in sample.positions(place)]
+        counts = [len(sample.positions(place)) for place in batch]
         targets = torch.tensor(ids, device=states.device)
         tokens = _of_tokens(states, head, targets, against and against.of(list(batch)))
         found |= dict(zip(batch, tokens.cpu().split(counts, dim=1), strict=True))
@@ -332,6 +352,7 @@ def perplexity_record(sample: Sample, scores: Scores) -> dict[str, Any]:
         "protocol": sample.protocol,
         "seq_len": sample.seq_len,
         "context": sample.context,
+        **({"answers_only": True} if sample.answers else {}),
         "compute": arithmetic.used(),
         "sample_sha256": sample.digest,
         **({"clusters": list(sample.clusters)} if sample.clusters else {}),

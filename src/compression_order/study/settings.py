@@ -59,6 +59,10 @@ class Opening(Settings):
             "read only"
         ),
     ] = False
+    answers_only: Annotated[
+        bool,
+        Field(description="score the assistant's tokens alone, as they are trained on"),
+    ] = False
     part: Annotated[
         Literal["held_out", "dev"],
         Field(description="the conversations to score: held_out, or dev to choose settings on"),
