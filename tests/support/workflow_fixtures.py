@@ -27,6 +27,7 @@ TABLE = "results/table.csv"
 MADE = {
     ".git",
     ".venv",
+    ".venv-benchmark",
     ".venv-controller",
     ".venv-quant",
     ".venv-judge",
