@@ -6,6 +6,7 @@ import tarfile
 from contextlib import chdir
 
 import pytest
+import yaml
 from fault_fixtures import the_error
 from results_tree import ask
 from workflow_fixtures import ROWS, SMOKE, TABLE, Copy, after_run, content, finished
@@ -41,6 +42,8 @@ def test_the_same_table_and_findings_without_a_model(after_run: Copy) -> None:
     done = after_run.snakemake(TABLE, *REREAD)
     assert done.returncode == 0, done.stdout[-4000:]
     after = content(after_run)
+    told = yaml.safe_load(after.pop("smoke/study.yaml"))  # the record's own
+    assert told["stages"] and "seeds" not in told
     assert after == {path: before[path] for path in after}
     assert {"table.csv", "findings.md", "smoke/analysis.json", "smoke/changes.csv"} <= after.keys()
     assert sum(path.endswith("checkpoint.json") for path in after) == len(ROWS)
