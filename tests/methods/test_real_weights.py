@@ -26,6 +26,7 @@ from compression_order.checkpoint.stored import Checkpoint
 from compression_order.evaluation import perplexity
 from compression_order.methods.llm_pruner import run as llm_pruner
 from compression_order.methods.shortgpt import run as shortgpt
+from compression_order.study.settings import Opening
 from compression_order.text import chat
 from compression_order.text.chat import Encoded
 
@@ -69,7 +70,7 @@ class Real:
     def perplexity(self, model: PreTrainedModel) -> float:
         """Over the held-out conversations."""
         tokenizer = AutoTokenizer.from_pretrained(self.base)
-        sample = perplexity.documents(tokenizer, self.text, self.splits)
+        sample = perplexity.documents(tokenizer, self.text, self.splits, Opening())
         scores = perplexity.score(model, sample)
         found: float = perplexity.perplexity_record(sample, scores)["perplexity"]
         return found
