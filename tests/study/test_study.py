@@ -516,3 +516,14 @@ def test_what_is_laid_over_the_certainty_study_is_descriptive(overlay):
     assert made.file.comparisons.contrasts == {}
     assert made.file.splits == certainty().file.splits
     assert made.name != "certainty"
+
+
+def test_what_of_a_conversation_is_scored_reaches_every_process_that_scores():
+    splits = {**SMOKE["splits"], "dev": 4}
+    scored = {**SMOKE["evaluations"], "part": "dev", "answers_only": True}
+    made = build({**SMOKE, "splits": splits, "evaluations": scored})
+    for flags in (made.document_flags(), made.measure_flags()):
+        assert {"--part=dev", "--answers-only=true", "--score-opening=false"} <= set(flags)
+    assert "--joined=false" in made.measure_flags()
+    with pytest.raises(HarnessError, match=r"evaluations\.part: 'dev' scores splits\.dev"):
+        build(changed("evaluations.part", "dev"))

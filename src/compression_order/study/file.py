@@ -264,7 +264,7 @@ class Evaluations(Scoring, Opening):
     @property
     def opening(self) -> Opening:
         """How whole conversations are scored."""
-        return Opening(score_opening=self.score_opening)
+        return Opening(**{name: getattr(self, name) for name in Opening.model_fields})
 
 
 class Proof(Settings):
