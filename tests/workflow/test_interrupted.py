@@ -123,7 +123,7 @@ def test_a_stage_on_a_full_disk_leaves_nothing(after_run: Copy):
         f"--costs={after_run.root / 'work/costs'}",
         f"--out={disk / 'P-Q'}",
     ]
-    status, output, left = on_full_disk("200k", disk, *command)
+    status, output, left = on_full_disk("100k", disk, *command)
     assert status == 1
     assert "no space left on the disk" in the_error(output)
     assert left == []
