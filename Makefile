@@ -97,7 +97,7 @@ utilization: env study ## Draw how busy the device was along each order of STUDY
 	$(IN_ENV) compression-order utilization --study $(STUDY)
 
 # The study that tries is written, run, and written anew as long as its best point lies at an end.
-tune: env study ## Choose the settings of STUDY on its dev split: studies/tuning/<study>.csv
+tune: env study ## Choose the settings of STUDY on its dev split: studies/<study>.tuned.csv
 	set -e; export $(IN_ENV); compression-order tune --study $(STUDY); while [ -e work/tuning.yaml ]; do \
 		$(MAKE) --no-print-directory table STUDY=work/tuning.yaml \
 			TARGET=results/$$(sed -n 's/^study: //p' work/tuning.yaml)/table.csv; \

@@ -47,7 +47,7 @@ def measured(root: Path, damage: dict[float, float]) -> None:
 
 
 def chosen(root: Path) -> list[dict[str, str]]:
-    with (root / "studies/tuning/smoke.csv").open(newline="") as stream:
+    with (root / "studies/smoke.tuned.csv").open(newline="") as stream:
         return list(csv.DictReader(stream))
 
 

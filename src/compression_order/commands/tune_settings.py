@@ -25,7 +25,7 @@ def add_flags(parser: declare.Parser) -> None:
     declare.add_study(parser)
     add = parser.add_argument
     add("--trials", type=Path, default=Path("work/tuning.yaml"), help="the study that tries")
-    add("--csv", type=Path, help="every trial (default: studies/tuning/<study>.csv)")
+    add("--csv", type=Path, help="every trial (default: studies/<study>.tuned.csv)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     if not all(found):
         write(args.trials, asked, wanted, trials)
         return
-    out = args.csv or Path("studies/tuning", f"{asked.name}.csv")
+    out = args.csv or Path("studies", f"{asked.name}.tuned.csv")
     chosen = [its for its in found if its]
     files.write_text(out, tuned.lines(chosen))
     args.trials.unlink(missing_ok=True)
