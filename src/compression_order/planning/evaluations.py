@@ -66,8 +66,8 @@ class Questions:
         return memory.passing(shape, batch * self.length, logits, number) + cache
 
 
-# bytes that measuring holds beside: lm-eval, and holes between blocks of many sizes; 16 rows of the
-# default study took 1.26 to 2.48 GB, and the same code another figure each time
+# bytes that measuring holds beside on a CPU: lm-eval, and holes between blocks of many sizes; 16
+# rows of the default study took 1.26 to 2.48 GB, and the same code another figure each time
 BETWEEN = 600_000_000
 
 
@@ -165,7 +165,8 @@ def measure(
     activations = [memory.passing(shape, longest, chunk, each)]
     activations += [task.activations(shape, wanted.batch_size, each) for task in asked]
     weights = memory.read_bytes(shape, each)
-    peak = Memory(weights, teacher=kept, activations=max(activations) + BETWEEN)
+    beside = 0 if study.gpus else BETWEEN
+    peak = Memory(weights, teacher=kept, activations=max(activations) + beside)
     parts = tuple(_scored(study, state, asked, assumed))
     return Demand(parts, peak, state.bytes + kept, 0)
 
