@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,11 +86,14 @@ def in_quant(commands: Sequence[Sequence[str]]) -> list[str | None]:
 
 
 def inside(script: str, *flags: object) -> None:
-    """Run a CLI in this process, which has loaded torch already; faults are raised."""
+    """Run a CLI in this process, which has loaded torch already; faults are raised.
+
+    What it computes in is set for its process; here that ends with the command.
+    """
     module = __import__(script)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [str(module.__file__), *map(str, flags)])
-        module.main()
+        copy_context().run(module.main)
 
 
 def training_flags(prefix: str, **changes: object) -> list[str]:

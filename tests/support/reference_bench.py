@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -151,7 +150,7 @@ class Bench:
             flags = [f"--seq-len={SEQ_LEN}", f"--conversations={case.how['conversations']}"]
             flags += [f"--top-k={case.k}", "--compute=float32", f"--costs={self.folder / 'costs'}"]
             flags += ["--student", self.lab.base, *self.lab.read(), "--out", path]
-            copy_context().run(inside, "teach", *flags)
+            inside("teach", *flags)
         return path
 
     def harness(self, name: str, precision: str, folder: Path) -> Outcome:
@@ -175,8 +174,7 @@ class Bench:
         parent = self.cut if case.script == "distill" else self.lab.base
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loop, "train", watched)
-            # what a stage computes in is set for its process; here it ends with the stage
-            copy_context().run(run, self.lab, case.script, parent, folder / case.pipeline, flags)
+            run(self.lab, case.script, parent, folder / case.pipeline, flags)
         (outcome,) = seen
         return outcome
 
