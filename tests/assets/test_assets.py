@@ -384,6 +384,9 @@ def test_of_conversations_that_say_nearly_the_same_one_is_kept() -> None:
     ]
     assert duplicates.distinct(records) == [0, 3]
     assert duplicates.without_repeated_prompts(records) == [0, 1, 2, 3]
+    # without a word each stands for itself
+    signs = [chat("??", "!!"), chat("...", "---"), chat("??", "!!")]
+    assert duplicates.distinct(signs) == [0, 1]
 
 
 def test_splits_of_a_text_that_cannot_be_split(tmp_path: Path) -> None:

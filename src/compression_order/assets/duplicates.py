@@ -56,8 +56,10 @@ def distinct(records: Sequence[Record]) -> list[int]:
     return kept
 
 
-def _words(contents: Iterable[str]) -> list[str]:
-    return re.findall(r"\w+", " ".join(contents).lower())
+def _words(contents: Iterable[Any]) -> list[str]:
+    """The words in small letters; what has none, such as "??", is one word as it stands."""
+    whole = " ".join(map(str, contents)).lower()
+    return re.findall(r"\w+", whole) or [whole]
 
 
 def _sequences(words: Sequence[str]) -> Iterable[int]:
