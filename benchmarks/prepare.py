@@ -23,7 +23,7 @@ from benchmarks.sizes import BY_NAME, Sizes
 from benchmarks.ways import WAYS
 from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common import arithmetic, files, process
-from compression_order.evaluation import perplexity
+from compression_order.evaluation import samples
 from compression_order.evaluation.questions import spread
 from compression_order.stages import lock
 from compression_order.study.settings import Scoring
@@ -52,7 +52,7 @@ def inputs(checkpoint: Checkpoint, sizes: Sizes, folder: Path, model: Any) -> di
         found = cache.buckets([d.index for d in drawn], data.TEMPERATURE, torch.device("cpu"))
         buckets[f"ids.{number}"], buckets[f"log_probs.{number}"] = found
     save_file(buckets, folder / "buckets.safetensors")
-    prose = perplexity.windows(
+    prose = samples.windows(
         tokenizer,
         PROSE,
         Scoring(seq_len=data.LENGTH, max_tokens=sizes.windows * data.LENGTH, joined=True),

@@ -16,7 +16,7 @@ from workflow_fixtures import link_archives, repository
 from compression_order import orderings
 from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common.errors import HarnessError
-from compression_order.evaluation import distance, perplexity
+from compression_order.evaluation import distance, perplexity, samples
 from compression_order.study.settings import Opening
 
 
@@ -31,16 +31,16 @@ def test_swaps_are_of_two_neighbours_and_nothing_else() -> None:
 
 
 @pytest.fixture(scope="module")
-def both(lab: Lab) -> tuple[perplexity.Sample, perplexity.Reference, perplexity.Reference]:
+def both(lab: Lab) -> tuple[samples.Sample, perplexity.Reference, perplexity.Reference]:
     tokenizer = AutoTokenizer.from_pretrained(lab.base)
-    sample = perplexity.documents(tokenizer, lab.chats, lab.splits, Opening())
+    sample = samples.documents(tokenizer, lab.chats, lab.splits, Opening())
     models = (Checkpoint(folder).model(torch.bfloat16) for folder in (lab.base, lab.quantized))
     first, second = (perplexity.reference(model, sample) for model in models)
     return sample, first, second
 
 
 def test_the_divergence_is_torchs(
-    both: tuple[perplexity.Sample, perplexity.Reference, perplexity.Reference],
+    both: tuple[samples.Sample, perplexity.Reference, perplexity.Reference],
 ) -> None:
     sample, first, second = both
     found = list(distance.apart(first, second))
@@ -56,7 +56,7 @@ def test_the_divergence_is_torchs(
 
 
 def test_a_model_is_not_apart_from_itself(
-    both: tuple[perplexity.Sample, perplexity.Reference, perplexity.Reference],
+    both: tuple[samples.Sample, perplexity.Reference, perplexity.Reference],
 ) -> None:
     sample, first, _ = both
     found = list(distance.apart(first, first))
@@ -67,7 +67,7 @@ def test_a_model_is_not_apart_from_itself(
 
 
 def test_other_samples_and_vocabularies_are_refused(
-    both: tuple[perplexity.Sample, perplexity.Reference, perplexity.Reference],
+    both: tuple[samples.Sample, perplexity.Reference, perplexity.Reference],
 ) -> None:
     _, first, second = both
     with pytest.raises(HarnessError, match="different samples"):

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common import files
 from compression_order.common.errors import HarnessError
-from compression_order.evaluation import perplexity
+from compression_order.evaluation import perplexity, samples
 from compression_order.study.settings import Opening, Scoring
 from compression_order.text import chat
 from compression_order.training import forward
@@ -43,12 +43,12 @@ def other(lab: Lab, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
 
 
 def last(
-    model: PreTrainedModel, sample: perplexity.Sample, against: perplexity.Reference | None = None
+    model: PreTrainedModel, sample: samples.Sample, against: perplexity.Reference | None = None
 ) -> perplexity.Scores:
     return perplexity.score(model, sample, against)
 
 
-def own_losses(model: PreTrainedModel, sample: perplexity.Sample) -> list[float]:
+def own_losses(model: PreTrainedModel, sample: samples.Sample) -> list[float]:
     """transformers' own mean loss of each sequence."""
     losses = []
     for sequence in sample.sequences:
@@ -64,7 +64,7 @@ def own_losses(model: PreTrainedModel, sample: perplexity.Sample) -> list[float]
 def test_windows_perplexity_is_transformers_own(
     lab: Lab, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
 ) -> None:
-    sample = perplexity.windows(tokenizer, lab.plain, windowed(64, 0))
+    sample = samples.windows(tokenizer, lab.plain, windowed(64, 0))
     assert {len(s) for s in sample.sequences} == {64}
     text = "\n\n".join(record["text"] for record in files.read_lines(lab.plain))
     ids = tokenizer(text)["input_ids"]
@@ -85,7 +85,7 @@ def test_windows_perplexity_is_transformers_own(
 def test_documents_perplexity_is_transformers_own(
     lab: Lab, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
 ) -> None:
-    sample = perplexity.documents(tokenizer, lab.chats, lab.splits, Opening())
+    sample = samples.documents(tokenizer, lab.chats, lab.splits, Opening())
     lengths = [len(sequence) for sequence in sample.sequences]
     assert len(set(lengths)) > 1  # or the mean over documents would be that over tokens
     model = base(lab, dtype)
@@ -106,8 +106,8 @@ def test_documents_agree_with_lm_eval_rolling(lab: Lab, tokenizer: PreTrainedTok
     of sequence. This project predicts every token but the first. A conversation in the chat
     template begins with just that token, so its text without it, in one window, is the same.
     """
-    sequences = perplexity.documents(tokenizer, lab.chats, lab.splits, Opening()).sequences
-    sample = perplexity.Sample("documents", sequences)
+    sequences = samples.documents(tokenizer, lab.chats, lab.splits, Opening()).sequences
+    sample = samples.Sample("documents", sequences)
     model = base(lab)
     lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1)
     scores = last(model, sample)
@@ -161,7 +161,7 @@ def test_a_left_padded_batch_equals_single_rows(
 def test_the_base_agrees_with_itself(
     lab: Lab, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, tmp_path: Path
 ) -> None:
-    sample = perplexity.documents(tokenizer, lab.chats, lab.splits, Opening())
+    sample = samples.documents(tokenizer, lab.chats, lab.splits, Opening())
     perplexity.reference(base(lab, dtype), sample).write(tmp_path / "reference.safetensors")
     against = perplexity.Reference.read(tmp_path / "reference.safetensors", CPU)
     record = perplexity.fidelity_record("chats", sample, last(base(lab, dtype), sample, against))
@@ -177,7 +177,7 @@ def test_the_base_agrees_with_itself(
 
 
 def test_kl_by_brute_force(lab: Lab, tokenizer: PreTrainedTokenizerBase) -> None:
-    sample = perplexity.documents(tokenizer, lab.chats, lab.splits, Opening())
+    sample = samples.documents(tokenizer, lab.chats, lab.splits, Opening())
     teacher, student = base(lab), other(lab)
     scores = last(student, sample, perplexity.reference(teacher, sample))
     total = tokens = agreed = 0.0
@@ -204,7 +204,7 @@ def test_kl_by_brute_force(lab: Lab, tokenizer: PreTrainedTokenizerBase) -> None
 def test_chunks_do_not_show(
     lab: Lab, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sample = perplexity.windows(tokenizer, lab.plain, windowed(64, 256))
+    sample = samples.windows(tokenizer, lab.plain, windowed(64, 256))
     whole = last(base(lab), sample)
     monkeypatch.setattr(forward, "CHUNK", 5)
     assert last(base(lab), sample).losses == pytest.approx(whole.losses, rel=1e-6)
@@ -216,20 +216,19 @@ def test_another_text_has_another_digest(
     records = files.read_lines(lab.plain)
     records[0]["text"] = records[0]["text"].replace("stands", "stood", 1)
     write_lines(tmp_path / "plain.jsonl", records)
-    one = perplexity.windows(tokenizer, lab.plain, windowed(64, 256))
-    assert one.digest == perplexity.windows(tokenizer, lab.plain, windowed(64, 256)).digest
+    one = samples.windows(tokenizer, lab.plain, windowed(64, 256))
+    assert one.digest == samples.windows(tokenizer, lab.plain, windowed(64, 256)).digest
     assert (
-        one.digest
-        != perplexity.windows(tokenizer, tmp_path / "plain.jsonl", windowed(64, 256)).digest
+        one.digest != samples.windows(tokenizer, tmp_path / "plain.jsonl", windowed(64, 256)).digest
     )
-    assert one.digest != perplexity.windows(tokenizer, lab.plain, windowed(32, 256)).digest
-    assert one.digest != perplexity.windows(tokenizer, lab.plain, windowed(64, 128)).digest
-    assert one.digest != perplexity.Sample("documents", one.sequences).digest
+    assert one.digest != samples.windows(tokenizer, lab.plain, windowed(32, 256)).digest
+    assert one.digest != samples.windows(tokenizer, lab.plain, windowed(64, 128)).digest
+    assert one.digest != samples.Sample("documents", one.sequences).digest
 
 
 def test_a_limit_gives_the_head_of_the_whole(lab: Lab, tokenizer: PreTrainedTokenizerBase) -> None:
-    whole = perplexity.windows(tokenizer, lab.plain, windowed(64, 0))
-    head = perplexity.windows(tokenizer, lab.plain, windowed(64, 200))
+    whole = samples.windows(tokenizer, lab.plain, windowed(64, 0))
+    head = samples.windows(tokenizer, lab.plain, windowed(64, 200))
     assert len(head.sequences) == 3
     assert head.sequences == whole.sequences[:3]
 
@@ -237,8 +236,8 @@ def test_a_limit_gives_the_head_of_the_whole(lab: Lab, tokenizer: PreTrainedToke
 def test_answers_alone_are_the_tokens_that_are_trained_on(
     lab: Lab, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    sample = perplexity.documents(tokenizer, lab.chats, lab.splits, Opening(answers_only=True))
-    whole = perplexity.documents(tokenizer, lab.chats, lab.splits, Opening())
+    sample = samples.documents(tokenizer, lab.chats, lab.splits, Opening(answers_only=True))
+    whole = samples.documents(tokenizer, lab.chats, lab.splits, Opening())
     assert sample.sequences == whole.sequences
     assert sample.digest != whole.digest
     model = base(lab)
@@ -263,29 +262,29 @@ def test_no_window_crosses_a_document(tokenizer: PreTrainedTokenizerBase, tmp_pa
     texts = [f"document {nth} " + f"word{nth} " * 40 for nth in range(100)]
     path = tmp_path / "many.jsonl"
     write_lines(path, [{"text": its} for its in texts])
-    sample = perplexity.windows(tokenizer, path, windowed(16, 960, joined=False))
+    sample = samples.windows(tokenizer, path, windowed(16, 960, joined=False))
     assert len(set(sample.clusters)) == 60  # as many as there would be windows
     assert sum(map(len, sample.sequences)) <= 960
     for sequence, number in zip(sample.sequences, sample.clusters, strict=True):
         ids = tokenizer(texts[number], add_special_tokens=False)["input_ids"]
         assert sequence in [ids[i : i + len(sequence)] for i in range(0, len(ids), 16)]
-    few = perplexity.windows(tokenizer, path, windowed(16, 64, joined=False))
+    few = samples.windows(tokenizer, path, windowed(16, 64, joined=False))
     assert len(set(few.clusters)) == 30
     assert {max(few.clusters), min(few.clusters)} == {29 * 100 // 30, 0}
-    whole = perplexity.windows(tokenizer, path, windowed(16, 0, joined=False))
+    whole = samples.windows(tokenizer, path, windowed(16, 0, joined=False))
     assert set(whole.clusters) == set(range(100))
 
 
 def test_a_text_shorter_than_one_window(lab: Lab, tokenizer: PreTrainedTokenizerBase) -> None:
     with pytest.raises(HarnessError, match=r"plain\.jsonl has \d+ tokens, fewer than one window"):
-        perplexity.windows(tokenizer, lab.plain, windowed(100_000, 0))
+        samples.windows(tokenizer, lab.plain, windowed(100_000, 0))
 
 
 def test_a_reference_of_another_sample_is_refused(
     lab: Lab, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    sample = perplexity.documents(tokenizer, lab.chats, lab.splits, Opening())
-    fewer = perplexity.Sample("documents", sample.sequences[:-1])
+    sample = samples.documents(tokenizer, lab.chats, lab.splits, Opening())
+    fewer = samples.Sample("documents", sample.sequences[:-1])
     against = perplexity.Reference.read(lab.reference, CPU)
     with pytest.raises(HarnessError, match="the reference was made of another sample"):
         last(base(lab), fewer, against)

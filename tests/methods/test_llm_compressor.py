@@ -22,7 +22,7 @@ from compression_order.architecture import storage
 from compression_order.checkpoint import disk, masks
 from compression_order.checkpoint.forms import packed
 from compression_order.checkpoint.stored import Checkpoint
-from compression_order.evaluation import perplexity
+from compression_order.evaluation import perplexity, samples
 from compression_order.study.settings import Opening
 from compression_order.text import chat
 
@@ -217,7 +217,7 @@ def test_gptq_errs_less_than_round_to_nearest(
 def perplexity_of(made: Made, model: PreTrainedModel) -> float:
     """Over the held-out conversations."""
     tokenizer = AutoTokenizer.from_pretrained(made.lab.base)
-    sample = perplexity.documents(tokenizer, made.lab.chats, made.lab.splits, Opening())
+    sample = samples.documents(tokenizer, made.lab.chats, made.lab.splits, Opening())
     scores = perplexity.score(model, sample)
     found: float = perplexity.perplexity_record(sample, scores)["perplexity"]
     return found

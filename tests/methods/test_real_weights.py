@@ -23,7 +23,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 from compression_order.checkpoint import masks, models
 from compression_order.checkpoint.forms import packed
 from compression_order.checkpoint.stored import Checkpoint
-from compression_order.evaluation import perplexity
+from compression_order.evaluation import perplexity, samples
 from compression_order.methods.llm_pruner import run as llm_pruner
 from compression_order.methods.shortgpt import run as shortgpt
 from compression_order.study.settings import Opening
@@ -70,7 +70,7 @@ class Real:
     def perplexity(self, model: PreTrainedModel) -> float:
         """Over the held-out conversations."""
         tokenizer = AutoTokenizer.from_pretrained(self.base)
-        sample = perplexity.documents(tokenizer, self.text, self.splits, Opening())
+        sample = samples.documents(tokenizer, self.text, self.splits, Opening())
         scores = perplexity.score(model, sample)
         found: float = perplexity.perplexity_record(sample, scores)["perplexity"]
         return found

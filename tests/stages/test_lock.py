@@ -71,11 +71,11 @@ def test_scores_in_float32_say_so_and_are_closer_to_the_truth(lab: Lab, tmp_path
         found[name] = json.loads((tmp_path / name / "perplexity.json").read_text())["plain"]
         fidelity = json.loads((tmp_path / name / "fidelity.json").read_text())
         assert fidelity["kl"] == pytest.approx(0, abs=1e-9)
-    from compression_order.evaluation import perplexity
+    from compression_order.evaluation import perplexity, samples
     from compression_order.study.settings import Scoring
 
     how = Scoring(seq_len=64, max_tokens=8192)
-    sample = perplexity.windows(Checkpoint(lab.base).tokenizer, lab.plain, how)
+    sample = samples.windows(Checkpoint(lab.base).tokenizer, lab.plain, how)
     true = perplexity.score(its, sample).losses
     assert [found[name]["compute"] for name in found] == ["bf16", "float32"]
     assert found["float32"]["losses"] == pytest.approx(true, rel=1e-6)

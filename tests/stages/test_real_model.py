@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from compression_order.checkpoint.forms import nf4
 from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common import files
-from compression_order.evaluation import perplexity
+from compression_order.evaluation import perplexity, samples
 from compression_order.text import chat
 
 pytestmark = pytest.mark.slow
@@ -48,7 +48,7 @@ def model(smollm2: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sample(model: Path) -> perplexity.Sample:
+def sample(model: Path) -> samples.Sample:
     """Four conversations as people have them."""
     tokenizer = AutoTokenizer.from_pretrained(model)
     pairs = enumerate(zip(QUESTIONS, ANSWERS, strict=True))
@@ -56,7 +56,7 @@ def sample(model: Path) -> perplexity.Sample:
         (i, {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]})
         for i, (q, a) in pairs
     ]
-    return perplexity.Sample("documents", [d.ids for d in chat.encode(tokenizer, numbered)])
+    return samples.Sample("documents", [d.ids for d in chat.encode(tokenizer, numbered)])
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def quantized(model: Path, lab: Lab, tmp_path_factory: pytest.TempPathFactory) -
     return out
 
 
-def test_perplexity_is_transformers_own(model: Path, sample: perplexity.Sample) -> None:
+def test_perplexity_is_transformers_own(model: Path, sample: samples.Sample) -> None:
     loaded = Checkpoint(model).model(torch.bfloat16)
     losses = []
     for sequence in sample.sequences:
@@ -102,7 +102,7 @@ def test_the_size_of_the_4_bit_model(quantized: Path) -> None:
 
 
 def test_the_dequantized_copy_scores_as_the_4_bit_kernels_do(
-    quantized: Path, model: Path, sample: perplexity.Sample, capsys: pytest.CaptureFixture[str]
+    quantized: Path, model: Path, sample: samples.Sample, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Fifty times nearer than quantization moves the model, so the copy may be scored instead.
 

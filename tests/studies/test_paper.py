@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 from compression_order.architecture import storage
 from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common.errors import HarnessError
-from compression_order.evaluation import perplexity
+from compression_order.evaluation import perplexity, samples
 from compression_order.methods.ffn_neurons import run as ffn_neurons
 from compression_order.methods.logits import run as logits
 from compression_order.study.settings import Opening
@@ -353,7 +353,7 @@ def test_tokenizers_must_agree_below_the_cut() -> None:
 
 def test_documents_perplexity_is_the_unweighted_mean_over_whole_conversations(lab: Lab) -> None:
     tokenizer = AutoTokenizer.from_pretrained(lab.base)
-    sample = perplexity.documents(tokenizer, lab.chats, lab.splits, Opening(score_opening=True))
+    sample = samples.documents(tokenizer, lab.chats, lab.splits, Opening(score_opening=True))
     assert sample.context == 1
     model = Checkpoint(lab.base).model(torch.float32)
     scores = perplexity.score(model, sample)
@@ -364,7 +364,7 @@ def test_documents_perplexity_is_the_unweighted_mean_over_whole_conversations(la
         ]
     assert perplexity.perplexity(sample, scores) == pytest.approx(math.exp(sum(each) / len(each)))
     assert max(map(len, sample.sequences)) > 160  # not cut
-    read = perplexity.documents(tokenizer, lab.chats, lab.splits, Opening())
+    read = samples.documents(tokenizer, lab.chats, lab.splits, Opening())
     assert read.context > 1
     assert read.digest != sample.digest
 

@@ -170,3 +170,14 @@ def test_a_teacher_that_refuses_its_parent_is_refused() -> None:
     told = r"teacher: 'Q-FT' cannot exist \(FT refuses the quantized parent Q\); name another"
     with pytest.raises(HarnessError, match=told):
         parse.build(config, "study.yaml", ROOT)
+
+
+def test_a_teacher_of_redrawn_conversations_is_planned_once_a_seed() -> None:
+    """Each seed has other conversations, so the base teaches on each of them."""
+    read = yaml.safe_load((ROOT / "studies/smoke.yaml").read_text())
+    read |= {"seeds": [0, 1, 2], "splits": {**read["splits"], "draw": "per-seed"}}
+    made = parse.build(read, "smoke.yaml", ROOT)
+    shape = graph.architecture(made)
+    (teaches,) = [j for j in graph.jobs(made, shape, demands.Assumed(), ROOT) if j.kind == "teach"]
+    assert (teaches.copies, teaches.each_seed) == (3, True)
+    assert made.teacher_outputs("KD", 2) == "results/smoke/seed2/teacher/KD.safetensors"

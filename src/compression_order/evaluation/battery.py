@@ -12,8 +12,9 @@ from typing import Any
 from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common import arithmetic, files, process
 from compression_order.costs import meter
-from compression_order.evaluation import hub_questions, perplexity, questions
-from compression_order.evaluation.perplexity import Reference, Sample, Scores
+from compression_order.evaluation import hub_questions, perplexity, questions, samples
+from compression_order.evaluation.perplexity import Reference, Scores
+from compression_order.evaluation.samples import Sample
 from compression_order.study.settings import Opening, Scoring
 
 
@@ -69,10 +70,10 @@ class Battery:
         args, tokenizer = self.args, self.checkpoint.tokenizer
         perplexities = {}
         for text in args.windows:
-            sample = perplexity.windows(tokenizer, text, self.scoring)
+            sample = samples.windows(tokenizer, text, self.scoring)
             perplexities[text.stem] = perplexity.perplexity_record(sample, self.score(text, sample))
         chat = args.documents
-        sample = perplexity.documents(tokenizer, chat, args.splits, self.opening)
+        sample = samples.documents(tokenizer, chat, args.splits, self.opening)
         against = Reference.read(args.reference, self.model.device)
         scores = self.score(chat, sample, against)
         perplexities[chat.stem] = perplexity.perplexity_record(sample, scores)

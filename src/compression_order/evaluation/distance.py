@@ -18,7 +18,7 @@ from compression_order.checkpoint.stored import Checkpoint
 from compression_order.common import arithmetic, files, process
 from compression_order.common.errors import HarnessError
 from compression_order.costs import meter
-from compression_order.evaluation import perplexity
+from compression_order.evaluation import perplexity, samples
 from compression_order.statistics import paired
 from compression_order.study.settings import Opening
 from compression_order.training import forward
@@ -94,7 +94,7 @@ def outputs(
 ) -> perplexity.Reference:
     """Run a checkpoint on the held-out conversations, then release its weights."""
     checkpoint = Checkpoint.open(folder)
-    sample = perplexity.documents(checkpoint.tokenizer, args.text, args.splits, opening)
+    sample = samples.documents(checkpoint.tokenizer, args.text, args.splits, opening)
     return perplexity.reference(checkpoint.model(arithmetic.dtype(), device), sample).to(device)
 
 

@@ -161,7 +161,7 @@ class _Jobs:
         )
         demand = demands.cached(demand, study.gpus > 0)
         after = tuple(dict.fromkeys((BASE, pipeline)))
-        each = token in study.taught
+        each = study.of_each_seed(token)
         copies = len(study.seeds) if each else 1
         self.jobs.append(Job(name, "teach", "", copies, after, demand, each_seed=each))
         return name
