@@ -26,7 +26,9 @@ import findings as script
 from compression_order import orderings
 from compression_order.common.errors import HarnessError
 from compression_order.findings import (
+    arm,
     assembly,
+    chosen,
     comparisons,
     controls,
     listing,
@@ -105,7 +107,7 @@ def test_full_orders_are_those_that_no_other_orders_contain() -> None:
 
 
 def test_commutators_swap_two_neighbours_and_nothing_else() -> None:
-    found = comparisons.commutators(ALL)
+    found = chosen.commutators(ALL)
     assert len(found) == 9  # three pairs, and each full order with two others
     labels = {(label["first"], label["second"]): label for label, _ in found}
     assert labels["P-KD-Q", "P-Q-KD"]["after"] == "P"
@@ -238,7 +240,7 @@ def test_the_teachers_part_is_the_effect_less_that_of_fine_tuning(tmp_path: Path
     other = [e["log_ratio"] for e in without["simple_effects"]["entries"]]
     part = with_teacher["teachers_part"]["entries"]
     assert [e["log_ratio"] for e in part] == pytest.approx(np.subtract(own, other))
-    assert without["teachers_part"] == assembly.NOT_HERE
+    assert without["teachers_part"] == arm.NOT_HERE
     assert "identified: the teacher's" in prose.page(made(root, rows))
 
 
@@ -339,7 +341,7 @@ def test_weaker_first_needs_a_grid_of_strengths(tmp_path: Path) -> None:
     assert first["weaker"] == "P"
     assert first["weaker_first_is_better"]
     assert first["orders_separable"]
-    assert chat(made(tmp_path, ALL))["weaker_first"] == assembly.NOT_HERE
+    assert chat(made(tmp_path, ALL))["weaker_first"] == arm.NOT_HERE
 
 
 def test_a_study_without_orders_or_controls_says_so(tmp_path: Path) -> None:
@@ -348,7 +350,7 @@ def test_a_study_without_orders_or_controls_says_so(tmp_path: Path) -> None:
     text = chat(analysis)
     assert text["full_orders"] == []
     assert {text[key] for key in ("controls", "equal_budget", "weaker_first", "commutators")} == {
-        assembly.NOT_HERE
+        arm.NOT_HERE
     }
     page = prose.page(analysis)
     assert page.count("not in this study") == 4

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from compression_order import orderings
-from compression_order.findings import comparisons
+from compression_order.findings import chosen
 from compression_order.findings.comparisons import Labelled
 from compression_order.results import quantized_first, verdict
 from compression_order.results.published import Published
@@ -146,7 +146,7 @@ def gaps(
     """
     found = []
     for predicate in PREDICATES:
-        parts = split(list(comparisons.comparable(rows, sample)), predicate, kinds)
+        parts = split(list(chosen.comparable(rows, sample)), predicate, kinds)
         if parts is None:
             continue
         groups = (parts[1], parts[0])
